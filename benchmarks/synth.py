@@ -1,0 +1,67 @@
+"""What typed constructs cost: ``python main.py`` beside ``bare.py``, and many daemons in one chart.
+
+Whole processes, the two apps in turn, 10 runs each after one that is not counted. ``make bench`` runs it.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+from cdk8s import App, Chart, Size
+
+from dindcache import ClaimedVolume, DindDaemon
+
+ROOT = Path(__file__).parent.parent
+RUNS = 10
+
+
+def run(app: Path, outdir: str) -> float:
+    """Seconds that the app took."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, app], cwd=ROOT, check=True, env={**os.environ, "CDK8S_OUTDIR": outdir})
+    return time.perf_counter() - start
+
+
+def compare() -> None:
+    """Print the two apps' medians and their ratio."""
+    apps = [ROOT / "main.py", ROOT / "benchmarks" / "bare.py"]
+    seconds: dict[Path, list[float]] = {app: [] for app in apps}
+    written = []
+    for app in apps:
+        with tempfile.TemporaryDirectory() as outdir:
+            run(app, outdir)
+            written.append([list(yaml.safe_load_all(path.read_text())) for path in Path(outdir).iterdir()])
+    if written[0] != written[1]:
+        sys.exit("bare.py does not write the objects of main.py")
+    for _ in range(RUNS):
+        for app in apps:
+            with tempfile.TemporaryDirectory() as outdir:
+                seconds[app].append(run(app, outdir))
+    for app in apps:
+        low, median, high = min(seconds[app]), statistics.median(seconds[app]), max(seconds[app])
+        print(f"{app.name:8} {low:6.3f} {median:6.3f} {high:6.3f} s (minimum, median, maximum)")
+    print(f"ratio of the medians: {statistics.median(seconds[apps[0]]) / statistics.median(seconds[apps[1]]):.2f}")
+
+
+def grow() -> None:
+    """Print the milliseconds that a daemon with its claim takes among more and more of them."""
+    for number in (10, 100, 1000):
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as outdir:
+            app = App(outdir=outdir)
+            chart = Chart(app, "chart", namespace="kube-ops", disable_resource_name_hashes=True)
+            for i in range(number):
+                volume = ClaimedVolume(chart, f"volume-{i}", storage=Size.gibibytes(50))
+                DindDaemon(chart, f"daemon-{i}", volume=volume)
+            app.synth()
+        print(f"{number:5} daemons: {(time.perf_counter() - start) / number * 1000:5.1f} ms each")
+
+
+if __name__ == "__main__":
+    compare()
+    grow()

@@ -1,0 +1,124 @@
+"""What the API server would refuse, refused where it was written: each function raises ``ValueError`` or returns the value."""
+
+import ipaddress
+import re
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+from cdk8s import Cron, Size
+
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+
+
+def dns_label(what: str, value: str) -> str:
+    """RFC 1123 label: what a container's name must be."""
+    if len(value) > 63 or not re.fullmatch(_LABEL, value):
+        raise ValueError(f"{what} must be at most 63 of a-z, 0-9 and '-', no '-' at either end, got {value!r}")
+    return value
+
+
+def service_name(what: str, value: str) -> str:
+    """RFC 1035 label: what a Service's name must be in every Kubernetes from 1.27 on."""
+    if len(value) > 63 or not re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", value):
+        raise ValueError(
+            f"{what} must be at most 63 of a-z, 0-9 and '-', from a letter on and no '-' at the end, got {value!r}"
+        )
+    return value
+
+
+def dns_subdomain(what: str, value: str, *, longest: int = 253) -> str:
+    """RFC 1123 subdomain: what the name of most objects must be."""
+    if len(value) > longest or not re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", value):
+        raise ValueError(
+            f"{what} must be at most {longest} of a-z, 0-9, '-' and '.', each part from a letter or digit "
+            f"to a letter or digit, got {value!r}"
+        )
+    return value
+
+
+def local_path(value: str) -> str:
+    """An absolute path below the root, without ``..`` (a ``local`` volume's rule)."""
+    if not value.startswith("/"):
+        raise ValueError(f"path must be absolute, got {value!r}")
+    parts = PurePosixPath(value).parts
+    if len(parts) == 1:
+        raise ValueError(f"path must be a directory below '/', got {value!r}")
+    if ".." in parts:
+        raise ValueError(f"path must not contain '..', got {value!r}")
+    return value
+
+
+def storage_size(value: Size) -> Size:
+    """More than nothing."""
+    if value.to_kibibytes() == 0:
+        raise ValueError(f"storage must be more than zero, got {value.as_string()!r}")
+    return value
+
+
+def mirror_url(value: str) -> str:
+    """What dockerd takes for ``--registry-mirror``: an http or https URL of a host, no user, query or fragment."""
+    if not re.fullmatch(r"https?://[^\s?#@]+", value) or not _has_host(value):
+        raise ValueError(f"registry mirror must be a URL such as 'https://mirror.example', got {value!r}")
+    return value
+
+
+def registry(value: str) -> str:
+    """What dockerd takes for ``--insecure-registry``: ``host[:port]`` or a network such as ``10.0.0.0/8``."""
+    if not (_is_network(value) if "/" in value else re.fullmatch(r"[^\s?#@]+", value) and _has_host(f"//{value}")):
+        raise ValueError(f"insecure registry must be host[:port] or a network such as '10.0.0.0/8', got {value!r}")
+    return value
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        if f"[{host}]" in parts.netloc.lower():
+            ipaddress.IPv6Address(host)
+            return port != 0
+    except ValueError:
+        return False
+    return port != 0 and bool(re.fullmatch(r"[a-z0-9]([-_.a-z0-9]*[a-z0-9])?", host))
+
+
+def _is_network(value: str) -> bool:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        return False
+    return True
+
+
+_MONTHS: dict[str, int] = dict(zip("jan feb mar apr may jun jul aug sep oct nov dec".split(), range(1, 13), strict=True))
+_WEEKDAYS: dict[str, int] = dict(zip("sun mon tue wed thu fri sat".split(), range(7), strict=True))
+_FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
+    ("minute", 0, 59, {}),
+    ("hour", 0, 23, {}),
+    ("day", 1, 31, {}),
+    ("month", 1, 12, _MONTHS),
+    ("week day", 0, 6, _WEEKDAYS),
+)
+
+
+def schedule(value: Cron) -> Cron:
+    """Five fields as the CronJob controller reads them: its parser, robfig/cron, has no 7 for Sunday, no ``L`` and no ``#``."""
+    expression = value.expression_string
+    fields = expression.split()
+    if len(fields) != len(_FIELDS):
+        raise ValueError(f"schedule must have five fields, got {expression!r}")
+    for text, (what, lowest, highest, names) in zip(fields, _FIELDS, strict=True):
+        for part in text.split(","):
+            if not _is_cron_range(part, lowest, highest, names):
+                raise ValueError(
+                    f"schedule's {what} must be '*', or numbers, ranges and steps from {lowest} to {highest}, "
+                    f"got {text!r} in {expression!r}"
+                )
+    return value
+
+
+def _is_cron_range(text: str, lowest: int, highest: int, names: dict[str, int]) -> bool:
+    match = re.fullmatch(r"(?:[*?]|(\w+)(?:-(\w+))?)(?:/(\d+))?", text.lower(), re.ASCII)
+    if not match or (match[3] and int(match[3]) == 0):
+        return False
+    ends = [names.get(end, int(end) if end.isdigit() else -1) for end in match.group(1, 2) if end]
+    return ends == sorted(ends) and all(lowest <= end <= highest for end in ends)

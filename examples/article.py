@@ -1,0 +1,77 @@
+"""The system of the article "Docker layer cache for GitLab CI in Kubernetes" (2021): its objects, names and values.
+
+It is here to be compared, not to be used: it prunes the build cache each week and lets anyone who reaches the port be root
+on the node. ``../main.py`` is the better start. Where this adds to the article, ``tests/test_article.py`` lists it.
+
+A GitLab job of the article, put right (it has ``tages`` for ``tags``)::
+
+    build_image:
+      stage: image
+      tags:
+        - image
+      image: docker:latest
+      variables:
+        DOCKER_HOST: tcp://docker-dind:2375
+      script:
+        - docker info
+        - docker build -t xxxx .
+        - docker push xxxx
+      only:
+        - tags
+"""
+
+from pathlib import Path
+
+from cdk8s import ApiObject, App, Chart, Cron, JsonPatch, Size
+from cdk8s_plus_27 import EnvValue
+from constructs import Construct
+
+from dindcache import DindDaemon, LocalStorageClass, LocalVolume, Prune, PruneSchedule
+
+
+class Article(Chart):
+    """The article's five manifests."""
+
+    def __init__(self, scope: Construct, id: str) -> None:
+        super().__init__(scope, id, namespace="kube-ops", disable_resource_name_hashes=True)
+        volume = LocalVolume(
+            self,
+            "docker",
+            hostname="node1",
+            path="/mnt/k8s/docker",
+            storage=Size.gibibytes(5),
+            storage_class=LocalStorageClass(self, "class", name="local-volume"),
+            volume_name="docker-pv",
+            claim_name="docker-dind-data",
+        )
+        daemon = DindDaemon(
+            self,
+            "docker-dind",
+            volume=volume,
+            image="docker:dind",
+            registry_mirrors=["https://ot2k4d59.mirror.aliyuncs.com/"],
+        )
+        daemon.container.env.add_variable("DOCKER_DRIVER", EnvValue.from_value("overlay2"))
+        daemon.container.env.add_variable("DOCKER_HOST", EnvValue.from_value("tcp://0.0.0.0:2375"))
+        clear_cache = PruneSchedule(
+            self,
+            "clear-cache",
+            daemon=daemon,
+            schedule=Cron.weekly(),
+            prune=Prune.EVERYTHING,
+            image="docker:latest",
+        )
+        ApiObject.of(clear_cache.cron_job).add_json_patch(
+            JsonPatch.add("/spec/jobTemplate/metadata/name", "docker-dind-clear-cache")
+        )
+
+
+def build(app: App) -> None:
+    """Every chart of this app."""
+    Article(app, "article")
+
+
+if __name__ == "__main__":
+    app = App(outdir=str(Path(__file__).parent))
+    build(app)
+    app.synth()

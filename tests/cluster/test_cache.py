@@ -1,0 +1,86 @@
+"""``dist/`` applied: the volume binds, the daemon serves, a build on another node is cached, the prune keeps that so."""
+
+from collections.abc import Iterator
+
+import pytest
+from cdk8s import App, Cron, Yaml
+
+from dindcache import Prune, PruneSchedule
+from main import NAMESPACE, PATH, DockerCache
+from tests.cluster.conftest import REGISTRY, Client, Cluster
+
+
+@pytest.fixture(scope="module")
+def cache(cluster: Cluster) -> Iterator[DockerCache]:
+    cluster.on_node(cluster.node_names[0], f"rm -rf {PATH}; mkdir -p {PATH}")
+    chart = DockerCache(
+        App(),
+        "docker-cache",
+        hostname=cluster.hostnames[0],
+        registry_mirrors=cluster.registry_mirrors,
+        insecure_registries=[REGISTRY],
+    )
+    PruneSchedule(chart, "clear-all", daemon=chart.daemon, schedule=Cron.weekly(), prune=Prune.EVERYTHING)
+    cluster.apply(chart)
+    cluster.rollout(NAMESPACE, "docker-dind")
+    yield chart
+    cluster.forget(NAMESPACE, "persistentvolume/kube-ops-docker", "storageclass/kube-ops-docker")
+    cluster.on_node(cluster.node_names[0], f"rm -rf {PATH}")
+
+
+@pytest.fixture(scope="module")
+def client(cluster: Cluster, cache: DockerCache) -> Client:
+    return Client(cluster, cache.daemon, NAMESPACE, cluster.node_names[-1])
+
+
+def test_the_claim_is_bound_to_its_volume(cluster, cache):
+    claim = cluster.get("persistentvolumeclaim", "docker", f"--namespace={NAMESPACE}")
+    assert claim["status"]["phase"] == "Bound"
+    assert claim["spec"]["volumeName"] == "kube-ops-docker"
+
+
+def test_a_second_apply_changes_nothing(cluster, cache):
+    lines = cluster.apply(cache).splitlines()
+    assert len(lines) == len(cache.to_json())
+    assert [line for line in lines if not line.endswith(" unchanged")] == []
+    diff = cluster.run("diff", "-f", "-", stdin=Yaml.stringify(*cache.to_json()))
+    assert (diff.returncode, diff.stdout) == (0, "")
+
+
+def test_a_build_on_another_node_is_cached_and_pushed(cluster, client):
+    (daemon,) = cluster.get("pods", f"--namespace={NAMESPACE}", "--selector=app=docker-dind")["items"]
+    assert daemon["spec"]["nodeName"] == cluster.node_names[0]
+    if len(cluster.node_names) > 1:
+        assert cluster.node_names[-1] != cluster.node_names[0]
+    image = f"{REGISTRY}/app:first"
+    client.write_project("/tmp/app")
+    assert client.cached_steps("/tmp/app", image) == set()
+    client.sh("date +%s >/tmp/app/source")
+    assert client.cached_steps("/tmp/app", image) == {"[2/"}
+    assert client.cached_steps("/tmp/app", image) == {"[2/", "[3/", "[4/"}
+    client.sh(f"docker push {image}; docker rmi {image}")
+    assert client.run(f"docker image inspect {image}").returncode != 0
+    source = client.sh("cat /tmp/app/source").strip()
+    assert client.sh(f"docker run --rm {image} cat result").splitlines()[0] == source
+
+
+def test_the_cache_outlives_the_daemons_pod(cluster, client):
+    client.write_project("/tmp/kept")
+    client.cached_steps("/tmp/kept", "kept")
+    cluster.delete_pod(NAMESPACE, "docker-dind")
+    cluster.rollout(NAMESPACE, "docker-dind")
+    assert client.cached_steps("/tmp/kept", "kept") == {"[2/", "[3/", "[4/"}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "images_left", "cached"),
+    [("clear-cache", False, {"[2/", "[3/", "[4/"}), ("clear-all", False, set())],
+)
+def test_a_prune_started_by_hand_removes_what_it_says(cluster, client, schedule, images_left, cached):
+    client.write_project("/tmp/pruned")
+    client.cached_steps("/tmp/pruned", "pruned")
+    cluster.kubectl("create", "job", schedule, f"--namespace={NAMESPACE}", f"--from=cronjob/docker-dind-{schedule}")
+    cluster.kubectl("wait", f"--namespace={NAMESPACE}", f"job/{schedule}", "--for=condition=complete", "--timeout=90s")
+    assert bool(client.sh("docker images -q").split()) is images_left
+    assert client.cached_steps("/tmp/pruned", "pruned") == cached
+    assert cluster.get("persistentvolumeclaim", "docker", f"--namespace={NAMESPACE}")["status"]["phase"] == "Bound"

@@ -1,0 +1,46 @@
+"""What is committed is what the code writes, and Kubernetes takes it."""
+
+import importlib.util
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+from cdk8s import App
+
+from tests.conftest import GOLDEN
+
+ROOT = Path(__file__).parent.parent
+APPS = {"dist": [ROOT / "main.py"], "examples": sorted((ROOT / "examples").glob("*.py"))}
+MANIFESTS = sorted([*ROOT.glob("dist/*"), *ROOT.glob("examples/*.k8s.yaml"), *GOLDEN.glob("*.yaml")])
+
+
+@pytest.mark.parametrize("directory", APPS)
+def test_committed_manifests_are_what_the_apps_write(directory, tmp_path):
+    app = App(outdir=str(tmp_path))
+    for path in APPS[directory]:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec
+        assert spec.loader
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        module.build(app)
+    app.synth()
+    written = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    committed = {path.name: path.read_text() for path in (ROOT / directory).iterdir() if path.suffix not in (".py", ".pyc")}
+    committed.pop("__pycache__", None)
+    assert committed == written
+
+
+@pytest.mark.parametrize("version", ["1.27", kubernetes_validate.latest_version()])
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_kubernetes_takes_it(path, version):
+    manifests = list(yaml.safe_load_all(path.read_text()))
+    assert manifests
+    for manifest in manifests:
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_every_golden_file_has_its_test():
+    tests = "\n".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    assert not [path.name for path in GOLDEN.iterdir() if f"def {path.stem}(" not in tests]

@@ -1,0 +1,91 @@
+import pytest
+from cdk8s import Cron, Size
+
+from dindcache import ClaimedVolume, DindDaemon, Prune, PruneSchedule
+
+
+@pytest.fixture
+def daemon(chart):
+    return DindDaemon(chart, "docker-dind", volume=ClaimedVolume(chart, "docker", storage=Size.gibibytes(50)))
+
+
+def test_prune_schedule(chart, golden, daemon):
+    PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.weekly())
+    golden(chart)
+
+
+def test_prune_everything(chart, find, daemon):
+    PruneSchedule(
+        chart,
+        "clear-all",
+        daemon=daemon,
+        schedule=Cron.schedule(minute="*/30", hour="1-5", week_day="mon-fri"),
+        time_zone="Europe/Berlin",
+        prune=Prune.EVERYTHING,
+        image="registry.example/docker:cli",
+    )
+    spec = find("CronJob")["spec"]
+    assert spec["schedule"] == "*/30 1-5 * * mon-fri"
+    assert spec["timeZone"] == "Europe/Berlin"
+    assert spec["concurrencyPolicy"] == "Forbid"
+    container = spec["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["command"] == ["docker", "system", "prune", "-af"]
+    assert container["image"] == "registry.example/docker:cli"
+    assert container["env"] == [{"name": "DOCKER_HOST", "value": "tcp://docker-dind:2375"}]
+
+
+def test_the_service_does_not_select_the_job_pods(chart, find, daemon):
+    PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.weekly())
+    job = find("CronJob")["spec"]["jobTemplate"]
+    assert job["metadata"]["labels"] == {"app": "docker-dind"}
+    assert "app" not in job["spec"]["template"]["metadata"]["labels"]
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"minute": "60"},
+        {"minute": "99"},
+        {"minute": "-1"},
+        {"minute": "x"},
+        {"minute": "*/0"},
+        {"minute": "10-5"},
+        {"minute": "1,"},
+        {"minute": "1.5"},
+        {"minute": "٣"},
+        {"hour": "24"},
+        {"day": "0"},
+        {"day": "32"},
+        {"day": "L"},
+        {"month": "13"},
+        {"month": "january"},
+        {"week_day": "7"},
+        {"week_day": "fri#2"},
+    ],
+)
+def test_a_field_out_of_its_range_is_refused(chart, daemon, field):
+    with pytest.raises(ValueError, match=rf"schedule's {next(iter(field)).replace('_', ' ')} must be .* got "):
+        PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.schedule(**field))
+    PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.weekly())
+
+
+@pytest.mark.parametrize("minute", ["0 0", "0 0 0", ""])
+def test_another_number_of_fields_is_refused(chart, daemon, minute):
+    with pytest.raises(ValueError, match="schedule must have five fields, got "):
+        PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron(minute=minute))
+
+
+@pytest.mark.parametrize(
+    "field", [{"minute": "0,15-45/5"}, {"month": "JAN,mar-dec"}, {"week_day": "sun"}, {"day": "?"}, {"hour": "8/4"}]
+)
+def test_what_the_controller_takes_is_taken(chart, find, daemon, field):
+    PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.schedule(**field))
+    assert next(iter(field.values())) in find("CronJob")["spec"]["schedule"].split()
+
+
+def test_bad_names_are_refused(chart, daemon):
+    with pytest.raises(ValueError, match="prune schedule's id .* got 'Clear_Cache'"):
+        PruneSchedule(chart, "Clear_Cache", daemon=daemon, schedule=Cron.weekly())
+    with pytest.raises(ValueError, match="prune schedule's name must be at most 52 .* got 'docker-dind-ccc"):
+        PruneSchedule(chart, "c" * 41, daemon=daemon, schedule=Cron.weekly())
+    PruneSchedule(chart, "c" * 40, daemon=daemon, schedule=Cron.weekly())

@@ -1,0 +1,51 @@
+"""A user's app: it has dindcache installed and subclasses each construct. Arguments: a hostname, a registry mirror."""
+
+import sys
+
+from cdk8s import App, Chart, Cron, Size
+from constructs import Construct
+
+from dindcache import ClaimedVolume, DindDaemon, LocalStorageClass, LocalVolume, PruneSchedule
+
+
+class DiskClass(LocalStorageClass):
+    def __init__(self, scope: Construct, id: str) -> None:
+        super().__init__(scope, id, name="user-app-disks")
+
+
+class DiskVolume(LocalVolume):
+    def __init__(self, scope: Construct, id: str, *, hostname: str) -> None:
+        storage_class = DiskClass(scope, "disks")
+        super().__init__(
+            scope,
+            id,
+            hostname=hostname,
+            path="/mnt/dindcache/user-app",
+            storage=Size.gibibytes(5),
+            storage_class=storage_class,
+        )
+
+
+class CloudVolume(ClaimedVolume):
+    def __init__(self, scope: Construct, id: str) -> None:
+        super().__init__(scope, id, storage=Size.gibibytes(5), storage_class_name="fast")
+
+
+class Builder(DindDaemon):
+    def __init__(self, scope: Construct, id: str, *, volume: LocalVolume, registry_mirror: str) -> None:
+        super().__init__(scope, id, volume=volume, registry_mirrors=[registry_mirror])
+        self.deployment.metadata.add_annotation("owner", "user")
+
+
+class NightlyPrune(PruneSchedule):
+    def __init__(self, scope: Construct, id: str, *, daemon: DindDaemon) -> None:
+        super().__init__(scope, id, daemon=daemon, schedule=Cron.daily())
+
+
+hostname, registry_mirror = sys.argv[1:]
+app = App()
+chart = Chart(app, "user-app", namespace="user-app", disable_resource_name_hashes=True)
+builder = Builder(chart, "builder", volume=DiskVolume(chart, "disk", hostname=hostname), registry_mirror=registry_mirror)
+NightlyPrune(chart, "prune", daemon=builder)
+CloudVolume(chart, "cloud")
+app.synth()
