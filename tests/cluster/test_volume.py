@@ -106,7 +106,7 @@ def test_a_volume_moves_and_its_data_can_be_taken_along(cluster):
     cluster.apply(moved)
     cluster.rollout(NAMESPACE, "docker-dind")
     assert docker(cluster, "volume", "ls", "--quiet").split() == ["data"]
-    assert cluster.on_node(old, f"ls {ROOT}/volume/volumes").split() == ["data", "metadata.db"] or True
+    assert "data" in cluster.on_node(old, f"ls {ROOT}/volume/volumes").split()
 
 
 def test_two_volumes_of_one_class(cluster):
