@@ -5,7 +5,7 @@ import re
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from cdk8s import Cron, Size
+from cdk8s import Cron, Duration, Size
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 
@@ -48,24 +48,56 @@ def local_path(value: str) -> str:
     return value
 
 
-def storage_size(value: Size) -> Size:
-    """More than nothing."""
+def more_than_zero(what: str, value: Size) -> None:
+    """Some room at all."""
     if value.to_kibibytes() == 0:
-        raise ValueError(f"storage must be more than zero, got {value.as_string()!r}")
-    return value
+        raise ValueError(f"{what} must be more than zero, got {value.as_string()!r}")
 
 
-def mirror_url(value: str) -> str:
-    """What dockerd takes for ``--registry-mirror``: an http or https URL of a host, no user, query or fragment."""
+def whole_seconds(what: str, value: Duration) -> int:
+    """The seconds of a duration that has no fraction of one."""
+    seconds = value.to_seconds(integral=False)
+    if seconds != int(seconds):
+        raise ValueError(f"{what} must be whole seconds, got {seconds} s")
+    return int(seconds)
+
+
+def url(what: str, value: str) -> str:
+    """An http or https URL of a host, no user, query or fragment: what dockerd takes for a mirror."""
     if not re.fullmatch(r"https?://[^\s?#@]+", value) or not _has_host(value):
-        raise ValueError(f"registry mirror must be a URL such as 'https://mirror.example', got {value!r}")
+        raise ValueError(f"{what} must be a URL such as 'https://{what.replace(' ', '-')}.example', got {value!r}")
     return value
 
 
-def registry(value: str) -> str:
-    """What dockerd takes for ``--insecure-registry``: ``host[:port]`` or a network such as ``10.0.0.0/8``."""
-    if not (_is_network(value) if "/" in value else re.fullmatch(r"[^\s?#@]+", value) and _has_host(f"//{value}")):
-        raise ValueError(f"insecure registry must be host[:port] or a network such as '10.0.0.0/8', got {value!r}")
+def registry_host(what: str, value: str) -> str:
+    """``host[:port]``, without a scheme or a path."""
+    if not re.fullmatch(r"[^\s?#@/]+", value) or not _has_host(f"//{value}"):
+        raise ValueError(f"{what} must be host[:port], got {value!r}")
+    return value
+
+
+def insecure_registry(value: str) -> str:
+    """What dockerd takes for ``--insecure-registry``."""
+    if "/" not in value:
+        return registry_host("insecure registry", value)
+    network("insecure registry with a '/'", value)
+    return value
+
+
+def network(what: str, value: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """A network by its prefix, no bit of a host in it."""
+    try:
+        return ipaddress.ip_network(value)
+    except ValueError:
+        raise ValueError(f"{what} must be a network such as '10.0.0.0/8', got {value!r}") from None
+
+
+def ip_address(what: str, value: str) -> str:
+    """An IPv4 or IPv6 address."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        raise ValueError(f"{what} must be an IP address, got {value!r}") from None
     return value
 
 
@@ -79,14 +111,6 @@ def _has_host(url: str) -> bool:
     except ValueError:
         return False
     return port != 0 and bool(re.fullmatch(r"[a-z0-9]([-_.a-z0-9]*[a-z0-9])?", host))
-
-
-def _is_network(value: str) -> bool:
-    try:
-        ipaddress.ip_network(value)
-    except ValueError:
-        return False
-    return True
 
 
 _MONTHS: dict[str, int] = dict(zip("jan feb mar apr may jun jul aug sep oct nov dec".split(), range(1, 13), strict=True))

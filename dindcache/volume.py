@@ -78,7 +78,7 @@ class LocalVolume(Construct):
         # A node's name is a DNS subdomain, and a label's value is no longer than 63.
         _check.dns_subdomain("hostname", hostname, longest=63)
         _check.local_path(path)
-        _check.storage_size(storage)
+        _check.more_than_zero("storage", storage)
         claim_name = _free_claim_name(scope, id if claim_name is None else claim_name)
         volume_name = cluster_name(scope, id) if volume_name is None else volume_name
         _check.dns_subdomain("volume name", volume_name)
@@ -150,7 +150,7 @@ class ClaimedVolume(Construct):
         storage_class_name: str | None = None,
         claim_name: str | None = None,
     ) -> None:
-        _check.storage_size(storage)
+        _check.more_than_zero("storage", storage)
         if storage_class_name is not None:
             _check.dns_subdomain("storage class name", storage_class_name)
         claim_name = _free_claim_name(scope, id if claim_name is None else claim_name)

@@ -16,6 +16,7 @@ GOLDEN = Path(__file__).parent / "golden"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files anew")
     parser.addoption("--kubeconfig", help="the cluster that tests/cluster runs on")
+    parser.addoption("--vm", help="a program that runs a script in a virtual machine with cgroup v2")
     parser.addoption("--registry-mirror", help="a mirror of Docker Hub that the cluster's pods reach")
 
 

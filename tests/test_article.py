@@ -1,5 +1,6 @@
 """``examples/article.py`` against the article, field by field, and all that it adds."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,31 @@ HERE = Path(__file__).parent
 
 POD = "spec.template.spec"
 JOB_POD = f"spec.jobTemplate.{POD}"
-# What a pod of cdk8s-plus says that Kubernetes would assume (no token is the one that it would not), and its own label.
+DIND, INIT = f"{POD}.containers[docker-dind]", f"{POD}.initContainers[wait-for-lock]"
+SCRIPTS = ("alive.sh", "drain.sh", "lock.sh", "ready.sh", "start.sh")
+# What a pod of cdk8s-plus says that Kubernetes would assume (but for the token, and the time to end).
 POD_DEFAULTS = {
     "automountServiceAccountToken": False,
     "dnsPolicy": "ClusterFirst",
     "hostNetwork": False,
     "securityContext.fsGroupChangePolicy": "Always",
     "setHostnameAsFQDN": False,
-    "terminationGracePeriodSeconds": 30,
 }
+
+
+def command(path: str, *words: str) -> dict[str, str]:
+    return {f"{path}[{i}]": word for i, word in enumerate(words)}
+
+
+def probe(path: str, script: str, period: int, failures: int) -> dict[str, Any]:
+    return {
+        **command(f"{path}.exec.command", "sh", f"/etc/dindcache/{script}"),
+        f"{path}.failureThreshold": failures,
+        f"{path}.periodSeconds": period,
+        f"{path}.timeoutSeconds": 5,
+    }
+
+
 ADDED: dict[str, dict[str, Any]] = {
     "StorageClass": {},
     "PersistentVolume": {  # reserved for the claim
@@ -29,25 +46,54 @@ ADDED: dict[str, dict[str, Any]] = {
     "PersistentVolumeClaim": {"spec.volumeName": "docker-pv"},  # bound to the volume
     "Deployment": {
         "spec.minReadySeconds": 0,
-        "spec.progressDeadlineSeconds": 600,
+        "spec.progressDeadlineSeconds": 4260,
         "spec.replicas": 1,
         "spec.strategy.type": "Recreate",
+        "spec.template.metadata.annotations.cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
         "spec.template.metadata.labels.cdk8s.io/metadata.addr": "article-docker-dind-deployment-c87e4a58",
         **{f"{POD}.{field}": value for field, value in POD_DEFAULTS.items()},
         f"{POD}.restartPolicy": "Always",
         f"{POD}.securityContext.runAsNonRoot": False,
+        f"{POD}.terminationGracePeriodSeconds": 1860,
         f"{POD}.volumes[docker-dind-data-vol].persistentVolumeClaim.readOnly": False,
-        f"{POD}.containers[docker-dind].args[1]": "--tls=false",  # no 16 s of warning at each start
-        f"{POD}.containers[docker-dind].imagePullPolicy": "IfNotPresent",
-        f"{POD}.containers[docker-dind].readinessProbe.exec.command[0]": "docker",
-        f"{POD}.containers[docker-dind].readinessProbe.exec.command[1]": "--host=unix:///var/run/docker.sock",
-        f"{POD}.containers[docker-dind].readinessProbe.exec.command[2]": "version",
-        f"{POD}.containers[docker-dind].readinessProbe.failureThreshold": 3,
-        f"{POD}.containers[docker-dind].readinessProbe.periodSeconds": 5,
-        f"{POD}.containers[docker-dind].readinessProbe.timeoutSeconds": 5,
-        f"{POD}.containers[docker-dind].securityContext.allowPrivilegeEscalation": True,
-        f"{POD}.containers[docker-dind].securityContext.readOnlyRootFilesystem": False,
-        f"{POD}.containers[docker-dind].securityContext.runAsNonRoot": False,
+        # its configuration and scripts
+        f"{POD}.volumes[engine].configMap.items[0].key": "daemon.json",
+        f"{POD}.volumes[engine].configMap.items[0].path": "daemon.json",
+        f"{POD}.volumes[engine].configMap.name": "docker-dind",
+        **{
+            f"{POD}.volumes[scripts].configMap.items[{i}].{at}": name
+            for i, name in enumerate(SCRIPTS)
+            for at in ("key", "path")
+        },
+        f"{POD}.volumes[scripts].configMap.name": "docker-dind",
+        f"{DIND}.volumeMounts[engine].mountPath": "/etc/docker",
+        f"{DIND}.volumeMounts[engine].readOnly": True,
+        f"{DIND}.volumeMounts[scripts].mountPath": "/etc/dindcache",
+        f"{DIND}.volumeMounts[scripts].readOnly": True,
+        # the lock, the drain, the probes
+        f"{INIT}.image": "docker:dind",
+        f"{INIT}.imagePullPolicy": "IfNotPresent",
+        **command(f"{INIT}.command", "sh", "/etc/dindcache/lock.sh", "true"),
+        f"{INIT}.securityContext.allowPrivilegeEscalation": False,
+        f"{INIT}.securityContext.privileged": False,
+        f"{INIT}.securityContext.readOnlyRootFilesystem": True,
+        f"{INIT}.securityContext.runAsNonRoot": False,
+        f"{INIT}.securityContext.runAsUser": 0,
+        f"{INIT}.volumeMounts[docker-dind-data-vol].mountPath": "/var/lib/docker/",
+        f"{INIT}.volumeMounts[docker-dind-data-vol].readOnly": True,
+        f"{INIT}.volumeMounts[scripts].mountPath": "/etc/dindcache",
+        f"{INIT}.volumeMounts[scripts].readOnly": True,
+        **command(f"{DIND}.command", "sh", "/etc/dindcache/lock.sh", "sh", "/etc/dindcache/start.sh"),
+        f"{DIND}.args[1]": "--tls=false",  # no 16 s of warning at each start
+        **command(f"{DIND}.lifecycle.preStop.exec.command", "sh", "/etc/dindcache/drain.sh", "1800", "2375"),
+        **probe(f"{DIND}.startupProbe", "alive.sh", 5, 480),
+        **probe(f"{DIND}.livenessProbe", "alive.sh", 10, 3),
+        f"{DIND}.livenessProbe.terminationGracePeriodSeconds": 15,
+        **probe(f"{DIND}.readinessProbe", "ready.sh", 5, 3),
+        f"{DIND}.imagePullPolicy": "IfNotPresent",
+        f"{DIND}.securityContext.allowPrivilegeEscalation": True,
+        f"{DIND}.securityContext.readOnlyRootFilesystem": False,
+        f"{DIND}.securityContext.runAsNonRoot": False,
     },
     "Service": {},
     "CronJob": {
@@ -62,6 +108,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "spec.jobTemplate.spec.template.metadata.labels.cdk8s.io/metadata.addr": ("article-clear-cache-cron-job-c8ff82c1"),
         **{f"{JOB_POD}.{field}": value for field, value in POD_DEFAULTS.items()},
         f"{JOB_POD}.securityContext.runAsNonRoot": True,
+        f"{JOB_POD}.terminationGracePeriodSeconds": 30,
         f"{JOB_POD}.containers[clear-cache].imagePullPolicy": "IfNotPresent",
         f"{JOB_POD}.containers[clear-cache].securityContext.allowPrivilegeEscalation": False,
         f"{JOB_POD}.containers[clear-cache].securityContext.privileged": False,
@@ -78,8 +125,11 @@ def fields(value: Any, path: str = "") -> dict[str, Any]:
     if isinstance(value, dict):
         return {p: v for key, item in value.items() for p, v in fields(item, f"{path}.{key}" if path else key).items()}
     if isinstance(value, list):
-        entries = ((item["name"] if isinstance(item, dict) and "name" in item else i, item) for i, item in enumerate(value))
-        return {p: v for key, item in entries for p, v in fields(item, f"{path}[{key}]").items()}
+        leaves: dict[str, Any] = {}
+        for i, item in enumerate(value):
+            key = item.pop("name", i) if isinstance(item, dict) else i
+            leaves.update(fields(item, f"{path}[{key}]"))
+        return leaves
     return {path: value}
 
 
@@ -89,6 +139,10 @@ def load(path: Path) -> dict[str, dict[str, Any]]:
 
 def test_the_example_is_the_article_and_what_is_listed():
     article, example = load(HERE / "article.yaml"), load(HERE.parent / "examples" / "article.k8s.yaml")
+    # The one object that is added: what it holds is pinned by golden files.
+    files = example.pop("ConfigMap")
+    assert json.loads(files["data.daemon.json"])["storage-driver"] == "overlay2"
+    assert example["Deployment"].pop("spec.template.metadata.annotations.checksum/config")
     assert example == {kind: {**article[kind], **added} for kind, added in ADDED.items()}
     assert not [(kind, path) for kind, added in ADDED.items() for path in added if path in article[kind]]
     assert article.keys() == ADDED.keys()

@@ -11,6 +11,7 @@ def test_a_users_app_needs_the_wheel_alone(user_app):
         ("PersistentVolume", "user-app-disk"),
         ("PersistentVolumeClaim", "disk"),
         ("PersistentVolumeClaim", "cloud"),
+        ("ConfigMap", "builder"),
         ("Deployment", "builder"),
         ("Service", "builder"),
         ("CronJob", "builder-prune"),

@@ -64,6 +64,31 @@ class Cluster:
     def rollout(self, namespace: str, name: str, seconds: int = 180) -> None:
         self.kubectl("rollout", "status", f"--namespace={namespace}", f"deployment/{name}", f"--timeout={seconds}s")
 
+    def pods(self, namespace: str, app: str) -> list[Any]:
+        """The pods of an app, the oldest first."""
+        pods: list[Any] = self.get("pods", f"--namespace={namespace}", f"--selector=app={app}")["items"]
+        return sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+
+    def restarts(self, namespace: str, app: str) -> int:
+        """How often containers of the app's one pod were started anew, init containers too."""
+        (pod,) = self.pods(namespace, app)
+        status = pod["status"]
+        statuses = [*status.get("containerStatuses", []), *status.get("initContainerStatuses", [])]
+        return sum(container["restartCount"] for container in statuses)
+
+    def signal(self, namespace: str, app: str, command: str, number: str) -> None:
+        """Send a signal to a process of the app's one pod, from its node, so that process 1 gets it too."""
+        (pod,) = self.pods(namespace, app)
+        # A cgroup's path has the pod's uid, with underscores where systemd names it.
+        uid = pod["metadata"]["uid"].replace("-", ".")
+        script = f"""for process in /proc/[0-9]*; do
+            if grep -q '{uid}' $process/cgroup 2>/dev/null && [ "$(cat $process/comm 2>/dev/null)" = {command} ]; then
+                kill -{number} ${{process#/proc/}}; exit
+            fi
+        done
+        exit 1"""
+        self.on_node(pod["spec"]["nodeName"], script)
+
     def delete_pod(self, namespace: str, app: str) -> None:
         self.kubectl("delete", "pod", f"--namespace={namespace}", f"--selector=app={app}", "--wait")
 
@@ -81,16 +106,32 @@ class Client:
     """A pod that has what ``connect`` gives and a shell."""
 
     def __init__(self, cluster: Cluster, daemon: dindcache.DindDaemon, namespace: str, node_name: str) -> None:
-        self.cluster, self.namespace = cluster, namespace
+        self.cluster = cluster
         chart = Chart(App(), "client", namespace=namespace, disable_resource_name_hashes=True)
         deployment = idle_deployment(chart, "client", "docker:29.9.3-cli", node_name)
         daemon.connect(deployment)
         cluster.apply(chart)
         cluster.rollout(namespace, "client")
+        self._exec = ["exec", f"--namespace={namespace}", "deployment/client", "--", "sh", "-ec"]
 
     def run(self, script: str) -> subprocess.CompletedProcess[str]:
-        arguments = ["exec", f"--namespace={self.namespace}", "deployment/client", "--", "sh", "-ec", script]
-        return self.cluster.run(*arguments)
+        return self.cluster.run(*self._exec, script)
+
+    def start(self, script: str) -> "subprocess.Popen[str]":
+        """Run a script beside the test; all that it prints comes from its standard output."""
+        command = ["kubectl", f"--kubeconfig={self.cluster.kubeconfig}", *self._exec, f"exec 2>&1; {script}"]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def start_build(self, directory: str, tag: str, then: str = "true") -> "subprocess.Popen[str]":
+        """A build that has begun its step with ``sleep`` when this returns."""
+        process = self.start(f"docker build --progress=plain -t {tag} {directory} && {then}")
+        assert process.stdout
+        seen = []
+        for line in process.stdout:
+            seen.append(line)
+            if "RUN sleep" in line:
+                return process
+        raise AssertionError("".join(seen))
 
     def sh(self, script: str) -> str:
         """The script's output, standard error after it."""
@@ -149,7 +190,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 
 def support(cluster: Cluster) -> str:
-    """A registry, and on each node a pod that sees the node's /mnt."""
+    """A registry, and on each node a pod that sees the node's /mnt and processes."""
     chart = Chart(App(), "support", namespace=NAMESPACE, disable_resource_name_hashes=True)
     registry = Deployment(chart, "registry", metadata=ApiObjectMetadata(name="registry"), replicas=1)
     registry.add_container(
@@ -158,6 +199,7 @@ def support(cluster: Cluster) -> str:
         resources=ContainerResources(),
         security_context=ContainerSecurityContextProps(ensure_non_root=False, read_only_root_filesystem=False),
     )
+    registry.scheduling.assign(Node.named(cluster.node_names[-1]))  # away from the daemon, whose node is drained
     registry.expose_via_service(name="registry")
     manifests = chart.to_json()
     for name in cluster.node_names:
@@ -166,9 +208,10 @@ def support(cluster: Cluster) -> str:
         (deployment,) = nodes.to_json()
         pod = deployment["spec"]["template"]["spec"]
         pod["securityContext"] = {}
+        pod["hostPID"] = True
         pod["volumes"] = [{"name": "mnt", "hostPath": {"path": "/mnt"}}]
         (container,) = pod["containers"]
-        container["volumeMounts"] = [{"name": "mnt", "mountPath": "/mnt"}]
+        container["volumeMounts"] = [{"name": "mnt", "mountPath": "/mnt", "mountPropagation": "Bidirectional"}]
         container["securityContext"] = {"privileged": True}
         manifests.append(deployment)
     return Yaml.stringify(*manifests)

@@ -1,0 +1,173 @@
+"""The engine's configuration, typed: what becomes ``/etc/docker/daemon.json`` and ``/etc/docker/certs.d``."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from cdk8s import Size
+
+from dindcache import _check
+
+
+class ImageStore(Enum):
+    """Where the engine keeps images. ``docs/engine.md`` has the measurements; a change leaves the other's images unused."""
+
+    CONTAINERD = "containerd"
+    """The default of Engine 29: pushes faster, exports a cache to a registry, builds for several platforms."""
+
+    OVERLAY2 = "overlay2"
+    """The default before Engine 29: builds faster, and takes less of the disk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddressPool:
+    """Where the engine takes networks from for its bridges.
+
+    :param base: such as ``172.30.0.0/16``; must not overlap the cluster's pods and Services
+    :param size: of each network, as the length of its prefix
+    """
+
+    base: str
+    size: int = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ulimit:
+    """A limit of each container's processes.
+
+    :param soft: what they begin with
+    :param hard: what they may raise it to
+    """
+
+    soft: int
+    hard: int
+
+
+# Whatever else sets these; the engine exits on a flag and a key for one thing, and "the same" is no excuse.
+_OWNERS = {
+    **dict.fromkeys(("hosts", "tls", "tlsverify", "tlscacert", "tlscert", "tlskey"), "the image's entrypoint"),
+    **dict.fromkeys(("mtu", "default-network-opts", "cgroup-parent"), "the start script, from what the node has"),
+    "data-root": "the volume",
+    "registry-mirrors": "registry_mirrors",
+    "insecure-registries": "insecure_registries",
+    "storage-driver": "image_store",
+    "features": "image_store",
+    "default-address-pools": "address_pools",
+    "dns": "dns",
+    "log-driver": "log_max_size and log_max_files",
+    "log-opts": "log_max_size and log_max_files",
+    "default-ulimits": "ulimits",
+    "max-concurrent-downloads": "max_concurrent_downloads",
+    "max-concurrent-uploads": "max_concurrent_uploads",
+    "proxies": "http_proxy, https_proxy and no_proxy",
+    "live-restore": "nothing: the engine's containers end with its pod",
+    "userns-remap": "nothing: the containerd image store does not work with it",
+    "pidfile": "the image's entrypoint",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """What a `DindDaemon` writes into the engine's ``daemon.json``.
+
+    :param image_store: where images are kept; ``docs/engine.md`` says when to choose the other
+    :param address_pools: for networks that jobs create; by default the engine's own, of which a cluster may use a part itself
+    :param dns: servers that containers and build steps ask; by default those of the pod, so the cluster's
+    :param log_max_size: of a container's log before it is rotated
+    :param log_max_files: that are kept of a container's log
+    :param ulimits: by name, such as ``{"nofile": Ulimit(soft=1024, hard=524288)}``; by default the pod's
+    :param max_concurrent_downloads: layers pulled at once for each image; by default the engine's own number, 3
+    :param max_concurrent_uploads: layers pushed at once for each image; by default the engine's own number, 5
+    :param http_proxy: what the engine pulls and pushes through; by default none
+    :param https_proxy: the same for https
+    :param no_proxy: hosts to reach without the proxy, comma-separated
+    :param registry_certificates: by ``host[:port]`` of a registry, the certificate authorities that it is trusted by (PEM)
+    :param settings: anything else of ``daemon.json``, by its key; those that something here sets are refused
+    :raises ValueError: a value is out of its range, or a key of ``settings`` is set by something else
+    """
+
+    image_store: ImageStore = ImageStore.CONTAINERD
+    address_pools: Sequence[AddressPool] = ()
+    dns: Sequence[str] = ()
+    log_max_size: Size = field(default_factory=lambda: Size.mebibytes(10))
+    log_max_files: int = 3
+    ulimits: Mapping[str, Ulimit] = field(default_factory=dict)
+    max_concurrent_downloads: int | None = None
+    max_concurrent_uploads: int | None = None
+    http_proxy: str | None = None
+    https_proxy: str | None = None
+    no_proxy: str | None = None
+    registry_certificates: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what the engine would exit on."""
+        for pool in self.address_pools:
+            _check_pool(pool)
+        for server in self.dns:
+            _check.ip_address("dns", server)
+        _check.more_than_zero("log_max_size", self.log_max_size)
+        for what in ("log_max_files", "max_concurrent_downloads", "max_concurrent_uploads"):
+            number = getattr(self, what)
+            if number is not None and number < 1:
+                raise ValueError(f"{what} must be at least 1, got {number}")
+        for name, limit in self.ulimits.items():
+            _check_ulimit(name, limit)
+        for what, proxy in (("http_proxy", self.http_proxy), ("https_proxy", self.https_proxy)):
+            if proxy is not None:
+                _check.url(what, proxy)
+        for host, certificates in self.registry_certificates.items():
+            _check_certificates(host, certificates)
+        for key in self.settings.keys() & _OWNERS.keys():
+            raise ValueError(f"engine setting {key!r} must not be given, it is set by {_OWNERS[key]}")
+
+    def daemon_json(self) -> str:
+        """The file, the same for the same values."""
+        return json.dumps(self._settings(), indent=2, sort_keys=True) + "\n"
+
+    def keys(self) -> frozenset[str]:
+        """The file's keys, which no flag may repeat."""
+        return frozenset(self._settings())
+
+    def _settings(self) -> dict[str, Any]:
+        proxies = {"http-proxy": self.http_proxy, "https-proxy": self.https_proxy, "no-proxy": self.no_proxy}
+        optional = {
+            "default-address-pools": [{"base": pool.base, "size": pool.size} for pool in self.address_pools],
+            "dns": list(self.dns),
+            "default-ulimits": {
+                name: {"Name": name, "Soft": limit.soft, "Hard": limit.hard} for name, limit in self.ulimits.items()
+            },
+            "max-concurrent-downloads": self.max_concurrent_downloads,
+            "max-concurrent-uploads": self.max_concurrent_uploads,
+            "proxies": {key: value for key, value in proxies.items() if value is not None},
+        }
+        return {
+            **self.settings,
+            # Said either way: by itself the engine goes by what it finds in the data-root.
+            "features": {"containerd-snapshotter": self.image_store is ImageStore.CONTAINERD},
+            **({"storage-driver": "overlay2"} if self.image_store is ImageStore.OVERLAY2 else {}),
+            "log-driver": "json-file",
+            "log-opts": {"max-size": f"{self.log_max_size.to_kibibytes()}k", "max-file": str(self.log_max_files)},
+            **{key: value for key, value in optional.items() if value},
+        }
+
+
+def _check_pool(pool: AddressPool) -> None:
+    network = _check.network("address pool", pool.base)
+    longest = network.max_prefixlen - 2
+    if not network.prefixlen <= pool.size <= longest:
+        raise ValueError(f"size of address pool {pool.base} must be from {network.prefixlen} to {longest}, got {pool.size}")
+
+
+def _check_ulimit(name: str, limit: Ulimit) -> None:
+    unlimited = -1
+    if limit.hard != unlimited and not 0 <= limit.soft <= limit.hard:
+        raise ValueError(f"ulimit {name} must have a soft limit from 0 to its hard one, got {limit.soft} and {limit.hard}")
+
+
+def _check_certificates(host: str, certificates: str) -> None:
+    _check.registry_host("registry", host)
+    if "-----BEGIN CERTIFICATE-----" not in certificates:
+        raise ValueError(f"certificates of registry {host} must be PEM, got {certificates[:40]!r}")

@@ -1,0 +1,40 @@
+#!/bin/sh
+# preStop: wait until no client has been connected for 10 s: drain.sh SECONDS PORT, at most that many seconds.
+# A client is a connection to the port, so probes, which use the socket, do not count.
+set -eu
+seconds=$1 port=$2
+closed=/run/dindcache.closed # turns readiness false
+note() { echo "dindcache: $*" >/proc/1/fd/2; } # a hook's own output is not in the pod's log
+now() { cut -d. -f1 /proc/uptime; }
+
+# The state 01 is ESTABLISHED; the local address comes first, in hexadecimal.
+connected=$(printf '^ *[0-9]*: [0-9A-F]*:%04X [0-9A-F]*:[0-9A-F]* 01 ' "$port")
+begin=$(now)
+busy=$begin unanswered=0
+note "drain: waiting for clients, at most $seconds s"
+while :; do
+    elapsed=$(($(now) - begin))
+    # tcp6 is missing where IPv6 is off.
+    if clients=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -c "$connected"); then busy=$(now); fi
+    if [ $(($(now) - busy)) -ge 10 ]; then
+        note "drain: no client for 10 s"
+        exit 0
+    elif [ "$elapsed" -ge "$seconds" ]; then
+        note "drain: $clients connections left at the deadline"
+        exit 0
+    elif [ "$elapsed" -ge $((seconds / 2)) ] && [ ! -e "$closed" ]; then
+        note "drain: no new clients from here on"
+        touch "$closed"
+    fi
+    # A stopped engine keeps its connections for ever.
+    if timeout 5 docker --host=unix:///var/run/docker.sock version >/dev/null 2>&1; then
+        unanswered=0
+    else
+        unanswered=$((unanswered + 1))
+        if [ "$unanswered" -ge 2 ]; then
+            note "drain: the engine does not answer"
+            exit 0
+        fi
+    fi
+    sleep 1
+done

@@ -1,0 +1,166 @@
+"""What a build, a crash or a full disk does to the daemon: nothing that it does not get over by itself."""
+
+import os
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+from cdk8s import App, Chart, Duration, Size
+from cdk8s_plus_27 import ContainerResources, MemoryResources
+
+from dindcache import AddressPool, DindDaemon, Engine, LocalVolume, Ulimit
+from tests.cluster.conftest import REGISTRY, ROOT, Client, Cluster
+
+NAMESPACE = "dindcache-crash"
+APP = "docker-dind"
+KILLS = int(os.environ.get("KILLS", "3"))  # make soak sets 100
+
+
+@pytest.fixture(scope="module")
+def daemon(cluster: Cluster) -> Iterator[DindDaemon]:
+    # A file system of its own, so that a full one is the daemon's alone.
+    directory = f"{ROOT}/crash"
+    cluster.on_node(
+        cluster.node_names[0],
+        f"umount {directory} 2>/dev/null || :; mkdir -p {directory}; mount -t tmpfs -o size=600m crash {directory}",
+    )
+    cluster.create_namespace(NAMESPACE)
+    chart = Chart(App(), "crash", namespace=NAMESPACE, disable_resource_name_hashes=True)
+    daemon = DindDaemon(
+        chart,
+        APP,
+        volume=LocalVolume(chart, "docker", hostname=cluster.hostnames[0], path=directory, storage=Size.mebibytes(600)),
+        engine=Engine(
+            address_pools=[AddressPool(base="172.30.0.0/16")],
+            ulimits={"nofile": Ulimit(soft=1024, hard=4096)},
+            max_concurrent_downloads=6,
+            max_concurrent_uploads=6,
+            settings={"shutdown-timeout": 5},
+        ),
+        drain=Duration.seconds(30),
+        registry_mirrors=cluster.registry_mirrors,
+        insecure_registries=[REGISTRY],
+        resources=ContainerResources(memory=MemoryResources(limit=Size.mebibytes(1000))),
+    )
+    cluster.apply(chart)
+    cluster.rollout(NAMESPACE, APP)
+    yield daemon
+    cluster.forget(NAMESPACE, f"persistentvolume/{NAMESPACE}-docker", f"storageclass/{NAMESPACE}-docker")
+    cluster.on_node(cluster.node_names[0], f"umount {directory}; rmdir {directory}")
+
+
+@pytest.fixture(scope="module")
+def client(cluster: Cluster, daemon: DindDaemon) -> Client:
+    return Client(cluster, daemon, NAMESPACE, cluster.node_names[-1])
+
+
+@pytest.fixture
+def fresh(cluster: Cluster, client: Client) -> None:
+    """A new pod, which has no restarts that would delay its next one."""
+    cluster.delete_pod(NAMESPACE, APP)
+    cluster.rollout(NAMESPACE, APP)
+
+
+def serves(cluster: Cluster, client: Client, seconds: float = 120) -> None:
+    cluster.wait(lambda: client.run("docker version").returncode == 0, "the daemon serves again", seconds)
+
+
+@pytest.mark.parametrize("process", ["dockerd", "containerd", "tini"])
+def test_a_kill_at_any_moment_loses_no_finished_layer(cluster, client, daemon, process):
+    moment = random.Random(process)  # noqa: S311 - the same moments in each run
+    client.sh(
+        """mkdir -p /tmp/killed; cd /tmp/killed; printf 'FROM busybox:latest\nCOPY source .\nRUN cat source >first\n\
+RUN sleep 3; date >second\n' >Dockerfile"""
+    )
+    for kill in range(KILLS):
+        if kill % 3 == 0:  # the kubelet doubles its delay with each restart of a pod
+            cluster.delete_pod(NAMESPACE, APP)
+            cluster.rollout(NAMESPACE, APP)
+        client.sh("date +%s%N >/tmp/killed/source; cat /proc/uptime >>/tmp/killed/source")
+        build = client.start_build("/tmp/killed", "killed")
+        time.sleep(moment.uniform(0, 3))
+        cluster.signal(NAMESPACE, APP, process, "KILL")
+        build.communicate(timeout=60)
+        serves(cluster, client)
+        assert client.cached_steps("/tmp/killed", "killed") >= {"2/4", "3/4"}
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_a_hung_engine_is_replaced(cluster, client, fresh, connected):
+    follower = client.start("docker events") if connected else None
+    (pod,) = cluster.pods(NAMESPACE, APP)
+    before = cluster.restarts(NAMESPACE, APP)
+    cluster.signal(NAMESPACE, APP, "dockerd", "STOP")
+    # Three probes 10 s apart, the last one's 5 s, the 15 s that the pod has to end, and the start.
+    cluster.wait(lambda: cluster.restarts(NAMESPACE, APP) == before + 1, "the container is restarted", seconds=60)
+    serves(cluster, client)
+    assert cluster.pods(NAMESPACE, APP)[0]["metadata"]["uid"] == pod["metadata"]["uid"]
+    if follower:
+        follower.kill()
+        follower.communicate()
+
+
+def test_a_busy_engine_is_left_alone(cluster, client, fresh):
+    client.sh(
+        """mkdir -p /tmp/busy; cd /tmp/busy
+        printf 'FROM busybox:latest\nARG number\nRUN timeout 45 sh -c "while :; do :; done" || :\n' >Dockerfile"""
+    )
+    builds = [client.start(f"docker build --build-arg number={i} -t busy{i} /tmp/busy") for i in range(8)]
+    for build in builds:
+        output, _ = build.communicate(timeout=180)
+        assert build.returncode == 0, output
+    assert cluster.restarts(NAMESPACE, APP) == 0
+
+
+@pytest.mark.parametrize("command", ["docker build /tmp/hungry", "docker run --rm busybox tail /dev/zero"])
+def test_what_takes_too_much_memory_dies_alone(cluster, client, fresh, command):
+    client.write_project("/tmp/modest")
+    client.cached_steps("/tmp/modest", "modest")
+    client.sh("mkdir -p /tmp/hungry; printf 'FROM busybox:latest\nRUN tail /dev/zero\n' >/tmp/hungry/Dockerfile")
+    done = client.run(command)
+    assert done.returncode != 0
+    assert cluster.restarts(NAMESPACE, APP) == 0
+    assert client.cached_steps("/tmp/modest", "modest") == {"2/4", "3/4", "4/4"}
+
+
+def test_a_full_disk_fails_builds_and_nothing_else(cluster, client, fresh):
+    client.write_project("/tmp/kept")
+    client.cached_steps("/tmp/kept", "kept")
+    node_name = cluster.node_names[0]
+    cluster.on_node(node_name, f"dd if=/dev/zero of={ROOT}/crash/filler bs=1M 2>/dev/null || :")
+    client.write_project("/tmp/full")
+    done = client.run("docker build /tmp/full")
+    assert done.returncode != 0
+    assert "no space left on device" in done.stderr
+    cluster.rollout(NAMESPACE, APP, seconds=10)
+    assert cluster.restarts(NAMESPACE, APP) == 0
+    cluster.on_node(node_name, f"rm {ROOT}/crash/filler")
+    assert client.cached_steps("/tmp/kept", "kept") == {"2/4", "3/4", "4/4"}
+    assert client.cached_steps("/tmp/full", "full") == set()
+
+
+def test_a_daemon_starts_on_a_full_disk(cluster, client, fresh):
+    client.write_project("/tmp/kept")
+    client.cached_steps("/tmp/kept", "kept")
+    cluster.on_node(cluster.node_names[0], f"dd if=/dev/zero of={ROOT}/crash/filler bs=1M 2>/dev/null || :")
+    cluster.delete_pod(NAMESPACE, APP)
+    cluster.wait(lambda: cluster.pods(NAMESPACE, APP)[-1]["status"].get("containerStatuses"), "the lock is taken")
+    cluster.on_node(cluster.node_names[0], f"rm {ROOT}/crash/filler")
+    cluster.rollout(NAMESPACE, APP)
+    assert client.cached_steps("/tmp/kept", "kept") == {"2/4", "3/4", "4/4"}
+
+
+def test_everything_has_the_pods_mtu(cluster, client, daemon):
+    (pod,) = cluster.pods(NAMESPACE, APP)
+    show = "cat /sys/class/net/eth0/mtu"
+    arguments = ["exec", f"--namespace={NAMESPACE}", pod["metadata"]["name"], "--", "sh", "-c", show]
+    mtu = cluster.kubectl(*arguments).strip()
+    client.sh(
+        f"""mkdir -p /tmp/mtu; printf 'FROM busybox:latest\nRUN {show} >mtu\n' >/tmp/mtu/Dockerfile
+        docker network create user; docker build -t mtu /tmp/mtu"""
+    )
+    for run in (f"busybox {show}", f"--network=user busybox {show}", "mtu cat mtu"):
+        assert client.sh(f"docker run --rm {run}").split()[0] == mtu
+    assert client.sh("docker network inspect user --format '{{(index .IPAM.Config 0).Subnet}}'").startswith("172.30.")
+    assert client.sh("docker run --rm busybox sh -c 'ulimit -Hn'").split()[0] == "4096"
