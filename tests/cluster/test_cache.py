@@ -9,7 +9,7 @@ from cdk8s import App, Cron, Yaml
 
 from dindcache import Prune, PruneSchedule
 from main import NAMESPACE, PATH, DockerCache
-from tests.cluster.conftest import REGISTRY, Client, Cluster
+from tests.cluster.cluster import REGISTRY, Client, Cluster
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from cdk8s import App, Chart, Duration, Size
 from cdk8s_plus_27 import ContainerResources, MemoryResources
 
 from dindcache import AddressPool, DindDaemon, Engine, LocalVolume, Ulimit
-from tests.cluster.conftest import REGISTRY, ROOT, Client, Cluster
+from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
 
 NAMESPACE = "dindcache-crash"
 APP = "docker-dind"
@@ -63,7 +63,9 @@ def fresh(cluster: Cluster, client: Client) -> None:
 
 
 def serves(cluster: Cluster, client: Client, seconds: float = 120) -> None:
-    cluster.wait(lambda: client.run("docker version").returncode == 0, "the daemon serves again", seconds)
+    # A build: the engine answers some questions while its containerd is away.
+    build = "echo FROM busybox:latest | docker build -q -"
+    cluster.wait(lambda: client.run(build).returncode == 0, "the daemon serves again", seconds)
 
 
 @pytest.mark.parametrize("process", ["dockerd", "containerd", "tini"])
@@ -93,7 +95,7 @@ def test_a_hung_engine_is_replaced(cluster, client, fresh, connected):
     before = cluster.restarts(NAMESPACE, APP)
     cluster.signal(NAMESPACE, APP, "dockerd", "STOP")
     # Three probes 10 s apart, the last one's 5 s, the 15 s that the pod has to end, and the start.
-    cluster.wait(lambda: cluster.restarts(NAMESPACE, APP) == before + 1, "the container is restarted", seconds=60)
+    cluster.wait(lambda: cluster.restarts(NAMESPACE, APP) == before + 1, "the container is restarted", seconds=70)
     serves(cluster, client)
     assert cluster.pods(NAMESPACE, APP)[0]["metadata"]["uid"] == pod["metadata"]["uid"]
     if follower:
@@ -137,7 +139,7 @@ def test_a_full_disk_fails_builds_and_nothing_else(cluster, client, fresh):
     assert cluster.restarts(NAMESPACE, APP) == 0
     cluster.on_node(node_name, f"rm {ROOT}/crash/filler")
     assert client.cached_steps("/tmp/kept", "kept") == {"2/4", "3/4", "4/4"}
-    assert client.cached_steps("/tmp/full", "full") == set()
+    assert client.cached_steps("/tmp/full", "full") == {"2/4"}  # the same command in both
 
 
 def test_a_daemon_starts_on_a_full_disk(cluster, client, fresh):

@@ -8,7 +8,7 @@ import pytest
 from cdk8s import App, Chart, Duration, Size, Yaml
 
 from dindcache import DindDaemon, LocalVolume
-from tests.cluster.conftest import REGISTRY, ROOT, Client, Cluster
+from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
 
 NAMESPACE = "dindcache-survive"
 APP = "docker-dind"

@@ -7,7 +7,7 @@ import pytest
 from cdk8s import App, Chart, Size, Yaml
 
 from dindcache import DindDaemon, LocalVolume
-from tests.cluster.conftest import ROOT, Cluster
+from tests.cluster.cluster import ROOT, Cluster
 
 NAMESPACE = "dindcache-volume"
 VOLUME = f"{NAMESPACE}-docker"

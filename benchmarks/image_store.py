@@ -1,0 +1,106 @@
+"""The two image stores by what CI jobs do all day: ``python -m benchmarks.image_store KUBECONFIG [REGISTRY_MIRROR]``.
+
+Two daemons on one node, the same sources, in turn within each round; the client on another node, through the Service. The
+Dockerfile below was fixed before the first measurement. Prints a table of medians in seconds and writes the runs as JSON.
+"""
+
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from cdk8s import App, Chart, Size
+
+from dindcache import DindDaemon, Engine, ImageStore, LocalVolume
+from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
+
+NAMESPACE = "dindcache-bench"
+ROUNDS = 5
+RESULTS = Path(__file__).parent / "results" / "image_store.json"
+# A base of 150 MB, 4,000 small files of dependencies, sources, a compile step.
+DOCKERFILE = """FROM busybox:latest
+RUN head -c 150000000 /dev/urandom >/base
+RUN mkdir /dependencies; for i in $(seq 4000); do head -c 8192 /dev/urandom >/dependencies/$i; done
+COPY source /source
+RUN cat /source /dependencies/1 >/result; head -c 5000000 /dev/urandom >/binary
+"""
+WRITE = f"""mkdir -p /tmp/app; cd /tmp/app; date >source
+cat >Dockerfile <<'EOF'
+{DOCKERFILE}EOF"""
+
+
+def seconds(client: Client, script: str) -> float:
+    """How long a script took in the client's pod."""
+    start = time.perf_counter()
+    client.sh(script)
+    return time.perf_counter() - start
+
+
+def measure(cluster: Cluster, client: Client, directory: str, number: int) -> dict[str, float]:
+    """One round of one daemon, from an empty cache on."""
+    image = f"{REGISTRY}/bench-{directory}:{number}"
+    build = f"docker build -q -t {image} /tmp/app >/dev/null"
+    change = "date >>/tmp/app/source; cat /proc/uptime >>/tmp/app/source"
+    client.sh("docker system prune -af >/dev/null; docker pull -q busybox:latest >/dev/null")
+    result = {"cold": seconds(client, build)}
+    client.sh(f"docker push -q {image} >/dev/null")
+    client.sh(change)
+    result["one source changed"] = seconds(client, build)
+    result["push of the changed layers"] = seconds(client, f"docker push -q {image} >/dev/null")
+    result["nothing changed"] = seconds(client, build)
+    four = " & ".join(
+        f"(cp -r /tmp/app /tmp/app{i}; echo {i} >>/tmp/app{i}/source; docker build -q /tmp/app{i} >/dev/null)" for i in range(4)
+    )
+    result["four builds at once"] = seconds(client, f"{four} & wait")
+    used = cluster.on_node(cluster.node_names[0], f"du -sm {ROOT}/bench-{directory}")
+    result["disk, MB"] = float(used.split()[0])
+    return result
+
+
+def main(kubeconfig: str, registry_mirror: str | None = None) -> None:
+    """Run the rounds."""
+    cluster = Cluster(kubeconfig, registry_mirror)
+    cluster.set_up()
+    cluster.create_namespace(NAMESPACE)
+    clients = {}
+    for store in ImageStore:
+        cluster.on_node(cluster.node_names[0], f"rm -rf {ROOT}/bench-{store.value}; mkdir -p {ROOT}/bench-{store.value}")
+        chart = Chart(App(), store.value, namespace=NAMESPACE, disable_resource_name_hashes=True)
+        volume = LocalVolume(
+            chart,
+            f"data-{store.value}",
+            hostname=cluster.hostnames[0],
+            path=f"{ROOT}/bench-{store.value}",
+            storage=Size.gibibytes(5),
+        )
+        daemon = DindDaemon(
+            chart,
+            store.value,
+            volume=volume,
+            engine=Engine(image_store=store),
+            registry_mirrors=cluster.registry_mirrors,
+            insecure_registries=[REGISTRY],
+        )
+        cluster.apply(chart)
+        cluster.rollout(NAMESPACE, store.value)
+        clients[store] = Client(cluster, daemon, NAMESPACE, cluster.node_names[-1], name=f"client-{store.value}")
+        clients[store].sh(WRITE)
+    runs: dict[str, list[dict[str, float]]] = {store.value: [] for store in ImageStore}
+    for number in range(ROUNDS):
+        for store in ImageStore if number % 2 else reversed(ImageStore):
+            runs[store.value].append(measure(cluster, clients[store], store.value, number))
+        print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(runs, indent=1) + "\n")
+    print(f"| median of {ROUNDS}, s | {' | '.join(runs)} |\n| --- | --- | --- |")
+    for what in runs["overlay2"][0]:
+        medians = [statistics.median(run[what] for run in runs[store]) for store in runs]
+        print(f"| {what} | {' | '.join(f'{median:.2f}' for median in medians)} |")
+    volumes = [f"persistentvolume/{NAMESPACE}-data-{store.value}" for store in ImageStore]
+    cluster.forget(NAMESPACE, *volumes, *[f"storageclass/{NAMESPACE}-data-{store.value}" for store in ImageStore])
+    cluster.forget("dindcache-test")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,210 @@
+"""A cluster through kubectl, and what tests and benchmarks build with on it."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cdk8s import ApiObjectMetadata, App, Chart, Yaml
+from cdk8s_plus_27 import ContainerPort, ContainerResources, ContainerSecurityContextProps, Deployment, Node
+
+from dindcache import DindDaemon
+
+NAMESPACE = "dindcache-test"
+REGISTRY = f"registry.{NAMESPACE}.svc:5000"
+ROOT = "/mnt/dindcache"
+
+
+class Cluster:
+    """The cluster as a user has it: through kubectl."""
+
+    def __init__(self, kubeconfig: str, registry_mirror: str | None) -> None:
+        self.kubeconfig = kubeconfig
+        self.registry_mirrors = [registry_mirror] if registry_mirror else []
+        nodes = self.get("nodes")
+        self.hostnames = [node["metadata"]["labels"]["kubernetes.io/hostname"] for node in nodes["items"]]
+        self.node_names = [node["metadata"]["name"] for node in nodes["items"]]
+
+    def run(self, *arguments: str | Path, stdin: str | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        command = ["kubectl", f"--kubeconfig={self.kubeconfig}", *map(str, arguments)]
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
+
+    def kubectl(self, *arguments: str | Path, stdin: str | None = None, timeout: float = 300) -> str:
+        done = self.run(*arguments, stdin=stdin, timeout=timeout)
+        assert done.returncode == 0, f"kubectl {' '.join(map(str, arguments))}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def get(self, *arguments: str) -> Any:
+        return json.loads(self.kubectl("get", "-o", "json", *arguments))
+
+    def apply(self, chart: Chart) -> str:
+        return self.kubectl("apply", "-f", "-", stdin=Yaml.stringify(*chart.to_json()))
+
+    def create_namespace(self, name: str) -> None:
+        self.kubectl("apply", "-f", "-", stdin=f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n")
+
+    def wait(self, condition: Callable[[], Any], what: str, seconds: float = 90) -> Any:
+        """Poll until the condition is true; its value."""
+        end = time.monotonic() + seconds
+        while not (value := condition()):
+            assert time.monotonic() < end, f"not within {seconds} s: {what}"
+            time.sleep(0.2)
+        return value
+
+    def wait_for_event(self, namespace: str, reason: str, text: str) -> None:
+        def events() -> list[str]:
+            events = self.get("events", f"--namespace={namespace}", f"--field-selector=reason={reason}")["items"]
+            return [event["message"] for event in events if text in event["message"]]
+
+        self.wait(events, f"an event {reason} with {text!r} in {namespace}")
+
+    def rollout(self, namespace: str, name: str, seconds: int = 180) -> None:
+        self.kubectl("rollout", "status", f"--namespace={namespace}", f"deployment/{name}", f"--timeout={seconds}s")
+
+    def pods(self, namespace: str, app: str) -> list[Any]:
+        """The pods of an app, the oldest first."""
+        pods: list[Any] = self.get("pods", f"--namespace={namespace}", f"--selector=app={app}")["items"]
+        return sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+
+    def restarts(self, namespace: str, app: str) -> int:
+        """How often containers of the app's one pod were started anew, init containers too."""
+        (pod,) = self.pods(namespace, app)
+        status = pod["status"]
+        statuses = [*status.get("containerStatuses", []), *status.get("initContainerStatuses", [])]
+        return sum(container["restartCount"] for container in statuses)
+
+    def signal(self, namespace: str, app: str, command: str, number: str) -> None:
+        """Send a signal to a process of the app's one pod, from its node, so that process 1 gets it too."""
+        (pod,) = self.pods(namespace, app)
+        # A cgroup's path has the pod's uid, with underscores where systemd names it.
+        uid = pod["metadata"]["uid"].replace("-", ".")
+        script = f"""for process in /proc/[0-9]*; do
+            if grep -q '{uid}' $process/cgroup 2>/dev/null && [ "$(cat $process/comm 2>/dev/null)" = {command} ]; then
+                kill -{number} ${{process#/proc/}}; exit
+            fi
+        done
+        exit 1"""
+        self.on_node(pod["spec"]["nodeName"], script)
+
+    def delete_pod(self, namespace: str, app: str) -> None:
+        self.kubectl("delete", "pod", f"--namespace={namespace}", f"--selector=app={app}", "--wait")
+
+    def set_up(self) -> None:
+        """A registry, and on each node a pod that sees the node."""
+        self.create_namespace(NAMESPACE)
+        self.kubectl("apply", "-f", "-", stdin=_support(self))
+        for name in ["registry", *(f"node-{name}" for name in self.node_names)]:
+            self.rollout(NAMESPACE, name)
+
+    def forget(self, namespace: str, *cluster_objects: str) -> None:
+        # The pods first: a namespace that finds some waits half of their grace period before it looks again.
+        self.kubectl("delete", "deployment", "--all", f"--namespace={namespace}", "--cascade=foreground", "--wait")
+        self.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait", "--timeout=180s")
+        if cluster_objects:
+            self.kubectl("delete", "--ignore-not-found", "--wait", *cluster_objects)
+
+    def on_node(self, node_name: str, script: str) -> str:
+        """Run a script on a node, whose /mnt it sees."""
+        return self.kubectl("exec", f"--namespace={NAMESPACE}", f"deployment/node-{node_name}", "--", "sh", "-ec", script)
+
+
+class Client:
+    """A pod that has what ``connect`` gives and a shell."""
+
+    def __init__(self, cluster: Cluster, daemon: DindDaemon, namespace: str, node_name: str, name: str = "client") -> None:
+        self.cluster = cluster
+        chart = Chart(App(), "client", namespace=namespace, disable_resource_name_hashes=True)
+        deployment = idle_deployment(chart, name, "docker:29.9.3-cli", node_name)
+        daemon.connect(deployment)
+        cluster.apply(chart)
+        cluster.rollout(namespace, name)
+        self._exec = ["exec", f"--namespace={namespace}", f"deployment/{name}", "--", "sh", "-ec"]
+
+    def run(self, script: str) -> subprocess.CompletedProcess[str]:
+        return self.cluster.run(*self._exec, script)
+
+    def start(self, script: str) -> "subprocess.Popen[str]":
+        """Run a script beside the test; all that it prints comes from its standard output."""
+        command = ["kubectl", f"--kubeconfig={self.cluster.kubeconfig}", *self._exec, f"exec 2>&1; {script}"]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def start_build(self, directory: str, tag: str, then: str = "true") -> "subprocess.Popen[str]":
+        """A build that has begun its step with ``sleep`` when this returns."""
+        process = self.start(f"docker build --progress=plain -t {tag} {directory} && {then}")
+        assert process.stdout
+        seen = []
+        for line in process.stdout:
+            seen.append(line)
+            if "RUN sleep" in line:
+                return process
+        raise AssertionError("".join(seen))
+
+    def sh(self, script: str) -> str:
+        """The script's output, standard error after it."""
+        done = self.run(script)
+        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def write_project(self, directory: str) -> None:
+        """Sources whose Dockerfile has two layers before the source file and two after."""
+        self.sh(
+            f"""mkdir -p {directory}; cd {directory}; cat >Dockerfile <<'EOF'
+FROM busybox:latest
+RUN head -c 1000000 /dev/urandom >/dependencies
+COPY source .
+RUN cat source >result
+EOF
+            date >source"""
+        )
+
+    def cached_steps(self, directory: str, tag: str) -> set[str]:
+        """Build; which steps were taken from the cache, such as ``2/4``."""
+        output = self.sh(f"docker build --progress=plain -t {tag} {directory}")
+        steps = {
+            line.split()[0]: line.split("[", 1)[1].split("]")[0]
+            for line in output.splitlines()
+            if " [" in line and "/4] " in line
+        }
+        return {steps[line.split()[0]] for line in output.splitlines() if line.endswith(" CACHED") and line.split()[0] in steps}
+
+
+def idle_deployment(chart: Chart, name: str, image: str, node_name: str) -> Deployment:
+    """A Deployment of one pod that waits for ``kubectl exec``."""
+    deployment = Deployment(chart, name, metadata=ApiObjectMetadata(name=name), replicas=1)
+    deployment.add_container(
+        image=image,
+        command=["sh", "-c", "trap exit TERM; while :; do sleep 1; done"],
+        resources=ContainerResources(),
+        security_context=ContainerSecurityContextProps(ensure_non_root=False, read_only_root_filesystem=False),
+    )
+    deployment.scheduling.assign(Node.named(node_name))
+    return deployment
+
+
+def _support(cluster: Cluster) -> str:
+    chart = Chart(App(), "support", namespace=NAMESPACE, disable_resource_name_hashes=True)
+    registry = Deployment(chart, "registry", metadata=ApiObjectMetadata(name="registry"), replicas=1)
+    registry.add_container(
+        image="registry:2",
+        ports=[ContainerPort(number=5000)],
+        resources=ContainerResources(),
+        security_context=ContainerSecurityContextProps(ensure_non_root=False, read_only_root_filesystem=False),
+    )
+    registry.scheduling.assign(Node.named(cluster.node_names[-1]))  # away from the daemon, whose node is drained
+    registry.expose_via_service(name="registry")
+    manifests = chart.to_json()
+    for name in cluster.node_names:
+        nodes = Chart(App(), "nodes", namespace=NAMESPACE, disable_resource_name_hashes=True)
+        idle_deployment(nodes, f"node-{name}", "busybox:latest", name)
+        (deployment,) = nodes.to_json()
+        pod = deployment["spec"]["template"]["spec"]
+        pod["securityContext"] = {}
+        pod["hostPID"] = True
+        pod["volumes"] = [{"name": "mnt", "hostPath": {"path": "/mnt"}}]
+        (container,) = pod["containers"]
+        container["volumeMounts"] = [{"name": "mnt", "mountPath": "/mnt", "mountPropagation": "Bidirectional"}]
+        container["securityContext"] = {"privileged": True}
+        manifests.append(deployment)
+    return Yaml.stringify(*manifests)
