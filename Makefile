@@ -4,7 +4,7 @@ bin := .venv/bin
 # The venv's own Node.js, so that every machine runs the same: jsii needs one, and so do pyright and the cdk8s command.
 export PATH := $(CURDIR)/.venv/node/bin:$(CURDIR)/$(bin):$(PATH)
 
-.PHONY: synth test golden cluster-test bench lint clean
+.PHONY: synth test lint golden cluster-test soak bench clean
 
 synth: .venv/ready ## write dist/; a synth that fails leaves it as it was
 	rm -rf build/dist
@@ -19,18 +19,24 @@ lint: .venv/ready
 	ruff format --check
 	mypy
 	pyright --warnings
-	shellcheck .ci/run
+	shellcheck .ci/run dindcache/scripts/*.sh
 
 golden: synth ## write every generated file anew
 	for example in examples/*.py; do python "$$example" || exit; done
 	pytest -q --ignore=tests/cluster --update-golden
 
-cluster-test: .venv/ready ## KUBECONFIG=FILE, and REGISTRY_MIRROR=URL where the cluster has one
-	@test -n "$(KUBECONFIG)" || { echo 'make cluster-test needs KUBECONFIG=FILE' >&2; exit 2; }
-	pytest tests/cluster --kubeconfig="$(KUBECONFIG)" $(if $(REGISTRY_MIRROR),--registry-mirror=$(REGISTRY_MIRROR)) $(ARGS)
+cluster-test: .venv/ready ## KUBECONFIG=FILE, and where there are any: REGISTRY_MIRROR=URL, VM=PROGRAM (CONTRIBUTING.md), ARGS
+	@test -n "$(KUBECONFIG)" || { echo 'make $@ needs KUBECONFIG=FILE' >&2; exit 2; }
+	pytest tests/cluster --kubeconfig="$(KUBECONFIG)" \
+		$(if $(REGISTRY_MIRROR),--registry-mirror=$(REGISTRY_MIRROR)) $(if $(VM),--vm=$(VM)) $(ARGS)
 
-bench: .venv/ready
-	python benchmarks/synth.py
+soak: ## as cluster-test, each kill of a process 100 times instead of 3: hours
+	KILLS=100 $(MAKE) cluster-test ARGS='-k kill_at_any_moment $(ARGS)'
+
+bench: .venv/ready ## and with KUBECONFIG=FILE what needs a cluster: half an hour
+	python -m benchmarks.synth
+	$(if $(KUBECONFIG),python -m benchmarks.image_store $(KUBECONFIG) $(REGISTRY_MIRROR))
+	$(if $(KUBECONFIG),python -m benchmarks.restart $(KUBECONFIG) $(REGISTRY_MIRROR))
 
 clean:
 	rm -rf .venv build

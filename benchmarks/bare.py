@@ -1,7 +1,27 @@
 """The objects of dist/ straight from ``cdk8s_plus_27.k8s``: what ``benchmarks/synth.py`` compares ``main.py`` with."""
 
+from hashlib import sha256
+from pathlib import Path
+
 from cdk8s import App, Chart
 from cdk8s_plus_27 import k8s
+
+SCRIPTS = Path(__file__).parent.parent / "dindcache" / "scripts"
+data = {
+    "daemon.json": """{
+  "features": {
+    "containerd-snapshotter": true
+  },
+  "log-driver": "json-file",
+  "log-opts": {
+    "max-file": "3",
+    "max-size": "10240k"
+  }
+}
+""",
+    **{script.name: script.read_text() for script in SCRIPTS.glob("*.sh")},
+}
+checksum = sha256("\0".join(f"{key}\0{data[key]}" for key in sorted(data)).encode()).hexdigest()
 
 app = App()
 chart = Chart(app, "docker-cache", disable_resource_name_hashes=True)
@@ -51,32 +71,55 @@ k8s.KubePersistentVolumeClaim(
         volume_name="kube-ops-docker",
     ),
 )
+k8s.KubeConfigMap(
+    chart,
+    "configmap",
+    metadata=k8s.ObjectMeta(labels={"app": "docker-dind"}, name="docker-dind", namespace="kube-ops"),
+    data=data,
+)
 k8s.KubeDeployment(
     chart,
     "deployment",
     metadata=k8s.ObjectMeta(labels={"app": "docker-dind"}, name="docker-dind", namespace="kube-ops"),
     spec=k8s.DeploymentSpec(
         min_ready_seconds=0,
-        progress_deadline_seconds=600,
+        progress_deadline_seconds=4260,
         replicas=1,
         selector=k8s.LabelSelector(match_labels={"app": "docker-dind"}),
         strategy=k8s.DeploymentStrategy(type="Recreate"),
         template=k8s.PodTemplateSpec(
             metadata=k8s.ObjectMeta(
-                labels={"app": "docker-dind", "cdk8s.io/metadata.addr": "docker-cache-docker-dind-deployment-c89706be"}
+                annotations={
+                    "checksum/config": checksum,
+                    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+                },
+                labels={"app": "docker-dind", "cdk8s.io/metadata.addr": "docker-cache-docker-dind-deployment-c89706be"},
             ),
             spec=k8s.PodSpec(
                 automount_service_account_token=False,
                 containers=[
                     k8s.Container(
                         args=["--tls=false"],
+                        command=["sh", "/etc/dindcache/lock.sh", "sh", "/etc/dindcache/start.sh"],
                         env=[k8s.EnvVar(name="DOCKER_TLS_CERTDIR", value="")],
                         image="docker:29.9.3-dind",
                         image_pull_policy="IfNotPresent",
+                        lifecycle=k8s.Lifecycle(
+                            pre_stop=k8s.LifecycleHandler(
+                                exec=k8s.ExecAction(command=["sh", "/etc/dindcache/drain.sh", "1800", "2375"])
+                            )
+                        ),
+                        liveness_probe=k8s.Probe(
+                            exec=k8s.ExecAction(command=["sh", "/etc/dindcache/alive.sh"]),
+                            failure_threshold=3,
+                            period_seconds=10,
+                            termination_grace_period_seconds=15,
+                            timeout_seconds=5,
+                        ),
                         name="docker-dind",
                         ports=[k8s.ContainerPort(container_port=2375, name="daemon-port")],
                         readiness_probe=k8s.Probe(
-                            exec=k8s.ExecAction(command=["docker", "--host=unix:///var/run/docker.sock", "version"]),
+                            exec=k8s.ExecAction(command=["sh", "/etc/dindcache/ready.sh"]),
                             failure_threshold=3,
                             period_seconds=5,
                             timeout_seconds=5,
@@ -87,20 +130,68 @@ k8s.KubeDeployment(
                             read_only_root_filesystem=False,
                             run_as_non_root=False,
                         ),
-                        volume_mounts=[k8s.VolumeMount(mount_path="/var/lib/docker/", name="docker-vol")],
+                        startup_probe=k8s.Probe(
+                            exec=k8s.ExecAction(command=["sh", "/etc/dindcache/alive.sh"]),
+                            failure_threshold=480,
+                            period_seconds=5,
+                            timeout_seconds=5,
+                        ),
+                        volume_mounts=[
+                            k8s.VolumeMount(mount_path="/var/lib/docker/", name="docker-vol"),
+                            k8s.VolumeMount(mount_path="/etc/dindcache", name="scripts", read_only=True),
+                            k8s.VolumeMount(mount_path="/etc/docker", name="engine", read_only=True),
+                        ],
                     )
                 ],
                 dns_policy="ClusterFirst",
                 host_network=False,
+                init_containers=[
+                    k8s.Container(
+                        command=["sh", "/etc/dindcache/lock.sh", "true"],
+                        image="docker:29.9.3-dind",
+                        image_pull_policy="IfNotPresent",
+                        name="wait-for-lock",
+                        security_context=k8s.SecurityContext(
+                            allow_privilege_escalation=False,
+                            privileged=False,
+                            read_only_root_filesystem=True,
+                            run_as_non_root=False,
+                            run_as_user=0,
+                        ),
+                        volume_mounts=[
+                            k8s.VolumeMount(mount_path="/etc/dindcache", name="scripts", read_only=True),
+                            k8s.VolumeMount(mount_path="/var/lib/docker/", name="docker-vol", read_only=True),
+                        ],
+                    )
+                ],
                 restart_policy="Always",
                 security_context=k8s.PodSecurityContext(fs_group_change_policy="Always", run_as_non_root=False),
                 set_hostname_as_fqdn=False,
-                termination_grace_period_seconds=30,
+                termination_grace_period_seconds=1860,
                 volumes=[
                     k8s.Volume(
                         name="docker-vol",
                         persistent_volume_claim=k8s.PersistentVolumeClaimVolumeSource(claim_name="docker", read_only=False),
-                    )
+                    ),
+                    k8s.Volume(
+                        config_map=k8s.ConfigMapVolumeSource(
+                            items=[
+                                k8s.KeyToPath(key="alive.sh", path="alive.sh"),
+                                k8s.KeyToPath(key="drain.sh", path="drain.sh"),
+                                k8s.KeyToPath(key="lock.sh", path="lock.sh"),
+                                k8s.KeyToPath(key="ready.sh", path="ready.sh"),
+                                k8s.KeyToPath(key="start.sh", path="start.sh"),
+                            ],
+                            name="docker-dind",
+                        ),
+                        name="scripts",
+                    ),
+                    k8s.Volume(
+                        config_map=k8s.ConfigMapVolumeSource(
+                            items=[k8s.KeyToPath(key="daemon.json", path="daemon.json")], name="docker-dind"
+                        ),
+                        name="engine",
+                    ),
                 ],
             ),
         ),

@@ -11,7 +11,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import yaml
 from cdk8s import App, Chart, Size
 
 from dindcache import ClaimedVolume, DindDaemon
@@ -31,13 +30,9 @@ def compare() -> None:
     """Print the two apps' medians and their ratio."""
     apps = [ROOT / "main.py", ROOT / "benchmarks" / "bare.py"]
     seconds: dict[Path, list[float]] = {app: [] for app in apps}
-    written = []
     for app in apps:
         with tempfile.TemporaryDirectory() as outdir:
             run(app, outdir)
-            written.append([list(yaml.safe_load_all(path.read_text())) for path in Path(outdir).iterdir()])
-    if written[0] != written[1]:
-        sys.exit("bare.py does not write the objects of main.py")
     for _ in range(RUNS):
         for app in apps:
             with tempfile.TemporaryDirectory() as outdir:

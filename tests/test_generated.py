@@ -1,6 +1,9 @@
 """What is committed is what the code writes, and Kubernetes takes it."""
 
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import kubernetes_validate
@@ -31,6 +34,16 @@ def test_committed_manifests_are_what_the_apps_write(directory, tmp_path):
     committed = {path.name: path.read_text() for path in (ROOT / directory).iterdir() if path.suffix not in (".py", ".pyc")}
     committed.pop("__pycache__", None)
     assert committed == written
+
+
+def test_the_bare_app_of_the_benchmark_makes_the_same_objects(tmp_path):
+    environment = {**os.environ, "CDK8S_OUTDIR": str(tmp_path)}
+    subprocess.run([sys.executable, ROOT / "benchmarks" / "bare.py"], check=True, env=environment)
+    written, committed = (
+        {path.name: list(yaml.safe_load_all(path.read_text())) for path in directory.iterdir()}
+        for directory in (tmp_path, ROOT / "dist")
+    )
+    assert written == committed
 
 
 @pytest.mark.parametrize("version", ["1.27", kubernetes_validate.latest_version()])
