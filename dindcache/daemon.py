@@ -34,20 +34,6 @@ from dindcache.files import DaemonFiles
 from dindcache.volume import ClaimedVolume, LocalVolume
 
 _PORT = 2375
-# Flags that the image's entrypoint, the start script or this construct sets: dockerd exits on one that is given twice, and
-# another data-root would not be the volume.
-_OWN_FLAGS = (
-    "--cgroup-parent",
-    "--config-file",
-    "--data-root",
-    "--default-network-opt",
-    "--host",
-    "--insecure-registry",
-    "--mtu",
-    "--registry-mirror",
-    "--tls",
-    "-H",
-)
 # After the drain: the engine gives its containers 15 s, then itself.
 _SHUTDOWN_SECONDS = 60
 # For an engine that recovers a large data-root after a crash.
@@ -121,7 +107,7 @@ class DindDaemon(Construct):
         flags = [
             *(f"--registry-mirror={_check.url('registry mirror', mirror)}" for mirror in registry_mirrors),
             *(f"--insecure-registry={_check.insecure_registry(registry)}" for registry in insecure_registries),
-            *(_engine_flag(flag, engine) for flag in engine_flags),
+            *engine.checked_flags(engine_flags),
             "--tls=false",  # said out loud, or the engine warns and sleeps for 16 s at each start
         ]
 
@@ -273,15 +259,3 @@ def _probe(script: str, period: int, failures: int = 3) -> Probe:
         timeout_seconds=Duration.seconds(5),
         failure_threshold=failures,
     )
-
-
-def _engine_flag(flag: str, engine: Engine) -> str:
-    if not flag.startswith("-"):
-        raise ValueError(f"engine flag must start with '-', got {flag!r}")
-    for own in _OWN_FLAGS:
-        if flag.startswith(own):
-            raise ValueError(f"engine flag must not be one that the daemon sets itself ({own}), got {flag!r}")
-    key = flag.lstrip("-").split("=")[0]
-    if engine.keys() & {key, f"{key}s"}:  # a flag that can be repeated has its key in the plural
-        raise ValueError(f"engine flag must not repeat a key of daemon.json, got {flag!r}")
-    return flag

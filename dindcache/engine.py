@@ -67,6 +67,20 @@ _OWNERS = {
     "pidfile": "the image's entrypoint",
 }
 
+# The same, as flags; and a file or a data-root elsewhere would not be the one that is mounted.
+_OWN_FLAGS = (
+    "--cgroup-parent",
+    "--config-file",
+    "--data-root",
+    "--default-network-opt",
+    "--host",
+    "--insecure-registry",
+    "--mtu",
+    "--registry-mirror",
+    "--tls",
+    "-H",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
@@ -127,9 +141,22 @@ class Engine:
         """The file, the same for the same values."""
         return json.dumps(self._settings(), indent=2, sort_keys=True) + "\n"
 
-    def keys(self) -> frozenset[str]:
-        """The file's keys, which no flag may repeat."""
-        return frozenset(self._settings())
+    def checked_flags(self, flags: Sequence[str]) -> Sequence[str]:
+        """The flags, if dockerd takes them beside this configuration and all that sets flags of its own.
+
+        :raises ValueError: one is no flag, or repeats a flag or a key that is set already
+        """
+        keys = self._settings().keys()
+        for flag in flags:
+            if not flag.startswith("-"):
+                raise ValueError(f"engine flag must start with '-', got {flag!r}")
+            for own in _OWN_FLAGS:
+                if flag.startswith(own):
+                    raise ValueError(f"engine flag must not be one that the daemon sets itself ({own}), got {flag!r}")
+            key = flag.lstrip("-").split("=")[0]
+            if keys & {key, f"{key}s"}:  # a flag that can be repeated has its key in the plural
+                raise ValueError(f"engine flag must not repeat a key of daemon.json, got {flag!r}")
+        return flags
 
     def _settings(self) -> dict[str, Any]:
         proxies = {"http-proxy": self.http_proxy, "https-proxy": self.https_proxy, "no-proxy": self.no_proxy}

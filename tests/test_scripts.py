@@ -121,6 +121,15 @@ def test_what_a_node_does_not_have_is_said_and_left_out(start):
     assert lines[-1] == "--tls=false"
 
 
+def test_images_of_the_other_store_are_named(start):
+    setup = "mkdir -p $DATA_ROOT/containerd/daemon/io.containerd.content.v1.content/blobs"
+    _, lines = end(start("start.sh", setup=setup))
+    note = "dindcache: the containerd image store has images on this volume: they are kept there, and not shown"
+    assert note in lines
+    _, lines = end(start("start.sh", setup="rm -r $DATA_ROOT/containerd"))
+    assert note not in lines
+
+
 def test_a_drain_without_clients_ends_after_ten_seconds(start):
     status, lines = end(start("drain.sh", "60", "2375"))
     assert (status, lines) == (
@@ -135,7 +144,7 @@ family = socket.AF_INET6 if sys.argv[1] == "::1" else socket.AF_INET
 server = socket.create_server((sys.argv[1], 2375), family=family)
 client = socket.create_connection((sys.argv[1], 2375))
 time.sleep(60)
-' {address} & ip link set lo up; sleep 1"""
+' {address} & until cat /proc/net/tcp /proc/net/tcp6 | grep -q ':0947 .* 01 '; do :; done"""
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])

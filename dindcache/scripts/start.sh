@@ -12,6 +12,15 @@ else
     note "left out: the pod network's MTU (no interface ${interface:-eth0})"
 fi
 
+# Each image store has its own files, and by itself the engine does not say that it leaves the other's alone.
+root=${DATA_ROOT:-/var/lib/docker}
+if grep -q '"containerd-snapshotter": true' /etc/docker/daemon.json 2>/dev/null; then
+    other=overlay2 files=$root/image/overlay2
+else
+    other=containerd files=$root/containerd/daemon/io.containerd.content.v1.content/blobs
+fi
+[ ! -d "$files" ] || note "the $other image store has images on this volume: they are kept there, and not shown"
+
 # The kubelet marks a pod without a request for all of its memory as one to kill early, and the containers that the engine
 # starts are not marked: of the two it would be the engine that dies for a container that takes too much.
 if [ "$(cat /proc/self/oom_score_adj)" -gt 0 ]; then

@@ -142,12 +142,17 @@ def test_a_full_disk_fails_builds_and_nothing_else(cluster, client, fresh):
     assert client.cached_steps("/tmp/full", "full") == {"2/4"}  # the same command in both
 
 
-def test_a_daemon_starts_on_a_full_disk(cluster, client, fresh):
+def test_the_lock_needs_no_room(cluster, client, fresh):
     client.write_project("/tmp/kept")
     client.cached_steps("/tmp/kept", "kept")
     cluster.on_node(cluster.node_names[0], f"dd if=/dev/zero of={ROOT}/crash/filler bs=1M 2>/dev/null || :")
     cluster.delete_pod(NAMESPACE, APP)
-    cluster.wait(lambda: cluster.pods(NAMESPACE, APP)[-1]["status"].get("containerStatuses"), "the lock is taken")
+
+    def waited() -> bool:
+        (status,) = cluster.pods(NAMESPACE, APP)[-1]["status"].get("initContainerStatuses") or [{"state": {}}]
+        return bool(status["state"].get("terminated", {}).get("reason") == "Completed")
+
+    cluster.wait(waited, "the lock is free on a full disk")
     cluster.on_node(cluster.node_names[0], f"rm {ROOT}/crash/filler")
     cluster.rollout(NAMESPACE, APP)
     assert client.cached_steps("/tmp/kept", "kept") == {"2/4", "3/4", "4/4"}
