@@ -10,13 +10,14 @@ SCRIPTS = Path(__file__).parent.parent / "dindcache" / "scripts"
 data = {
     "daemon.json": """{
   "features": {
-    "containerd-snapshotter": true
+    "containerd-snapshotter": false
   },
   "log-driver": "json-file",
   "log-opts": {
     "max-file": "3",
     "max-size": "10240k"
-  }
+  },
+  "storage-driver": "overlay2"
 }
 """,
     **{script.name: script.read_text() for script in SCRIPTS.glob("*.sh")},

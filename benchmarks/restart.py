@@ -21,7 +21,7 @@ from tests.cluster.cluster import NAMESPACE as SUPPORT
 from tests.cluster.cluster import ROOT, Client, Cluster
 
 NAMESPACE = "dindcache-bench"
-ROUNDS = 5
+ROUNDS = 3
 BUILDS = 20
 RESULTS = Path(__file__).parent / "results" / "restart.json"
 ARTICLE = Path(__file__).parent.parent / "tests" / "article.yaml"

@@ -59,7 +59,8 @@ class DindDaemon(Construct):
     :param drain: how long a daemon that is to end waits for its clients at most, in whole seconds; by default 30 minutes. From
         half of it on it takes no new ones. The pod's grace period, the Deployment's progress deadline and the time to start
         follow from it
-    :param resources: of the daemon's container; by default none, neither requests nor limits
+    :param resources: of the daemon's container, and of the init container before it; by default none, neither requests nor
+        limits
     :param nodes: labels of the nodes that it may run on; only for a `ClaimedVolume`, a `LocalVolume` has its node
     :param tolerations: taints of nodes on which it may run
     :param priority_class_name: of the pod; by default the cluster's default priority
@@ -151,7 +152,7 @@ class DindDaemon(Construct):
             image=image,
             image_pull_policy=ImagePullPolicy.IF_NOT_PRESENT,
             command=[*lock, "true"],
-            resources=ContainerResources(),
+            resources=resources or ContainerResources(),  # what is not asked for twice, and what a quota may want to see
             # Only root may read the data-root.
             security_context=ContainerSecurityContextProps(ensure_non_root=False, user=0),
         )

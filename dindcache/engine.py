@@ -14,11 +14,11 @@ from dindcache import _check
 class ImageStore(Enum):
     """Where the engine keeps images. ``docs/engine.md`` has the measurements; a change leaves the other's images unused."""
 
-    CONTAINERD = "containerd"
-    """The default of Engine 29: pushes faster, exports a cache to a registry, builds for several platforms."""
-
     OVERLAY2 = "overlay2"
-    """The default before Engine 29: builds faster, and takes less of the disk."""
+    """Builds in half to two thirds of the time, on a third of the disk (our measurement)."""
+
+    CONTAINERD = "containerd"
+    """What Engine 29 takes by itself: exports a cache to a registry, builds for several platforms, writes attestations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ _OWNERS = {
     "max-concurrent-uploads": "max_concurrent_uploads",
     "proxies": "http_proxy, https_proxy and no_proxy",
     "live-restore": "nothing: the engine's containers end with its pod",
-    "userns-remap": "nothing: the containerd image store does not work with it",
+    "userns-remap": "nothing: it would make another data-root of the volume, and the containerd image store refuses it",
     "pidfile": "the image's entrypoint",
 }
 
@@ -86,7 +86,7 @@ _OWN_FLAGS = (
 class Engine:
     """What a `DindDaemon` writes into the engine's ``daemon.json``.
 
-    :param image_store: where images are kept; ``docs/engine.md`` says when to choose the other
+    :param image_store: where images are kept; by default the faster one, ``docs/engine.md`` says when to choose the other
     :param address_pools: for networks that jobs create; by default the engine's own, of which a cluster may use a part itself
     :param dns: servers that containers and build steps ask; by default those of the pod, so the cluster's
     :param log_max_size: of a container's log before it is rotated
@@ -102,7 +102,7 @@ class Engine:
     :raises ValueError: a value is out of its range, or a key of ``settings`` is set by something else
     """
 
-    image_store: ImageStore = ImageStore.CONTAINERD
+    image_store: ImageStore = ImageStore.OVERLAY2
     address_pools: Sequence[AddressPool] = ()
     dns: Sequence[str] = ()
     log_max_size: Size = field(default_factory=lambda: Size.mebibytes(10))

@@ -26,7 +26,7 @@ from cdk8s import ApiObject, App, Chart, Cron, JsonPatch, Size
 from cdk8s_plus_27 import EnvValue
 from constructs import Construct
 
-from dindcache import DindDaemon, Engine, ImageStore, LocalStorageClass, LocalVolume, Prune, PruneSchedule
+from dindcache import DindDaemon, LocalStorageClass, LocalVolume, Prune, PruneSchedule
 
 
 class Article(Chart):
@@ -49,7 +49,6 @@ class Article(Chart):
             "docker-dind",
             volume=volume,
             image="docker:dind",
-            engine=Engine(image_store=ImageStore.OVERLAY2),
             registry_mirrors=["https://ot2k4d59.mirror.aliyuncs.com/"],
         )
         daemon.container.env.add_variable("DOCKER_DRIVER", EnvValue.from_value("overlay2"))

@@ -12,7 +12,7 @@ PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 def test_everything_of_the_engine(chart, golden):
     volume = ClaimedVolume(chart, "docker", storage=Size.gibibytes(50))
     engine = Engine(
-        image_store=ImageStore.OVERLAY2,
+        image_store=ImageStore.CONTAINERD,
         address_pools=[AddressPool(base="172.30.0.0/16"), AddressPool(base="fd00:30::/48", size=64)],
         dns=["10.0.0.53", "fd00::53"],
         log_max_size=Size.gibibytes(1),
@@ -32,9 +32,10 @@ def test_everything_of_the_engine(chart, golden):
 
 def test_the_defaults_leave_the_engine_its_own():
     assert json.loads(Engine().daemon_json()) == {
-        "features": {"containerd-snapshotter": True},
+        "features": {"containerd-snapshotter": False},
         "log-driver": "json-file",
         "log-opts": {"max-file": "3", "max-size": "10240k"},
+        "storage-driver": "overlay2",
     }
 
 
