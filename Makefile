@@ -4,7 +4,7 @@ bin := .venv/bin
 # The venv's own Node.js, so that every machine runs the same: jsii needs one, and so do pyright and the cdk8s command.
 export PATH := $(CURDIR)/.venv/node/bin:$(CURDIR)/$(bin):$(PATH)
 
-.PHONY: synth test lint golden cluster-test soak bench clean
+.PHONY: synth test lint golden cluster-test soak bench wheel clean
 
 synth: .venv/ready ## write dist/; a synth that fails leaves it as it was
 	rm -rf build/dist
@@ -25,9 +25,12 @@ golden: synth ## write every generated file anew
 	for example in examples/*.py; do python "$$example" || exit; done
 	pytest -q --ignore=tests/cluster --update-golden
 
+# These drain, kill and fill, so the cluster must be named here: a KUBECONFIG of the environment is somebody's own.
+cluster = $(if $(filter command,$(firstword $(origin KUBECONFIG))),$(KUBECONFIG))
+
 cluster-test: .venv/ready ## KUBECONFIG=FILE, and where there are any: REGISTRY_MIRROR=URL, VM=PROGRAM (CONTRIBUTING.md), ARGS
-	@test -n "$(KUBECONFIG)" || { echo 'make $@ needs KUBECONFIG=FILE' >&2; exit 2; }
-	pytest tests/cluster --kubeconfig="$(KUBECONFIG)" \
+	@test -n "$(cluster)" || { echo 'needs KUBECONFIG=FILE on the command line of make' >&2; exit 2; }
+	pytest tests/cluster --kubeconfig="$(cluster)" \
 		$(if $(REGISTRY_MIRROR),--registry-mirror=$(REGISTRY_MIRROR)) $(if $(VM),--vm=$(VM)) $(ARGS)
 
 soak: ## as cluster-test, each kill of a process 100 times instead of 3: hours
@@ -35,8 +38,11 @@ soak: ## as cluster-test, each kill of a process 100 times instead of 3: hours
 
 bench: .venv/ready ## and with KUBECONFIG=FILE what needs a cluster: half an hour
 	python -m benchmarks.synth
-	$(if $(KUBECONFIG),python -m benchmarks.image_store $(KUBECONFIG) $(REGISTRY_MIRROR))
-	$(if $(KUBECONFIG),python -m benchmarks.restart $(KUBECONFIG) $(REGISTRY_MIRROR))
+	$(if $(cluster),python -m benchmarks.image_store "$(cluster)" $(REGISTRY_MIRROR))
+	$(if $(cluster),python -m benchmarks.restart "$(cluster)" $(REGISTRY_MIRROR))
+
+wheel: .venv/ready ## into build/, for dist/ is what GitOps reads
+	python -m build --no-isolation --wheel --outdir build
 
 clean:
 	rm -rf .venv build

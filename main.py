@@ -25,6 +25,7 @@ class DockerCache(Chart):
         id: str,
         *,
         hostname: str = HOSTNAME,
+        path: str = PATH,
         registry_mirrors: Sequence[str] = REGISTRY_MIRRORS,
         insecure_registries: Sequence[str] = INSECURE_REGISTRIES,
     ) -> None:
@@ -37,7 +38,7 @@ class DockerCache(Chart):
         )
         # cdk8s stamps the chart's namespace on every object, on a Namespace too.
         namespace.add_json_patch(JsonPatch.remove("/metadata/namespace"))
-        volume = LocalVolume(self, "docker", hostname=hostname, path=PATH, storage=STORAGE)
+        volume = LocalVolume(self, "docker", hostname=hostname, path=path, storage=STORAGE)
         self.daemon = DindDaemon(
             self,
             "docker-dind",

@@ -49,10 +49,11 @@ def measure(cluster: Cluster, client: Client, directory: str, number: int) -> di
     result["one source changed"] = seconds(client, build)
     result["push of the changed layers"] = seconds(client, f"docker push -q {image} >/dev/null")
     result["nothing changed"] = seconds(client, build)
-    four = " & ".join(
-        f"(cp -r /tmp/app /tmp/app{i}; echo {i} >>/tmp/app{i}/source; docker build -q /tmp/app{i} >/dev/null)" for i in range(4)
+    four = "\n".join(
+        f'(cp -r /tmp/app /tmp/app{i}; echo {i} >>/tmp/app{i}/source; docker build -q /tmp/app{i} >/dev/null) & all="$all $!"'
+        for i in range(4)
     )
-    result["four builds at once"] = seconds(client, f"{four} & wait")
+    result["four builds at once"] = seconds(client, f"all=\n{four}\nfor build in $all; do wait $build; done")
     used = cluster.on_node(cluster.node_names[0], f"du -sm {ROOT}/bench-{directory}")
     result["disk, MB"] = float(used.split()[0])
     return result

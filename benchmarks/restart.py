@@ -109,13 +109,12 @@ class Way:
         """Of builds in flight when the pod is deleted, and of as many begun in the half minute after."""
         self.client.sh(
             """mkdir -p /tmp/slow; cd /tmp/slow
-            printf 'FROM busybox\nARG number\nRUN sleep 15; date >built\n' >Dockerfile"""
+            printf 'FROM busybox\nARG number\nRUN sleep 30; date >built\n' >Dockerfile"""
         )
         stamp = time.time_ns()
-        build = f"docker build -q --build-arg number={stamp}-$i /tmp/slow >/dev/null 2>&1 || echo failed"
-        in_flight = self.client.start(f"for i in $(seq {BUILDS}); do ({build}) & done; wait")
-        all_run = f"[ $(pgrep -f 'docker.build.*{stamp}' | wc -l) -ge {BUILDS} ]"
-        self.client.sh(f"until {all_run}; do sleep 0.2; done")
+        build = f"docker build --progress=plain --build-arg number={stamp}-$i /tmp/slow >/tmp/slow/$i.log 2>&1 || echo failed"
+        in_flight = self.client.start(f"rm -f /tmp/slow/*.log; for i in $(seq {BUILDS}); do ({build}) & done; wait")
+        self.client.sh(f"until [ $(grep -l 'RUN sleep' /tmp/slow/*.log | wc -l) = {BUILDS} ]; do sleep 0.2; done")
         self.delete()
         quick = "echo FROM busybox | docker build -q - >/dev/null 2>&1 || echo failed"
         after = self.client.start(f"for i in $(seq {BUILDS}); do ({quick}) & sleep 1.5; done; wait")

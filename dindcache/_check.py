@@ -3,9 +3,9 @@
 import ipaddress
 import re
 from pathlib import PurePosixPath
-from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
-from cdk8s import Cron, Duration, Size
+from cdk8s import Cron, Duration, Size, SizeRoundingBehavior
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 
@@ -50,7 +50,7 @@ def local_path(value: str) -> str:
 
 def more_than_zero(what: str, value: Size) -> None:
     """Some room at all."""
-    if value.to_kibibytes() == 0:
+    if value.to_kibibytes(rounding=SizeRoundingBehavior.NONE) == 0:
         raise ValueError(f"{what} must be more than zero, got {value.as_string()!r}")
 
 
@@ -102,15 +102,32 @@ def ip_address(what: str, value: str) -> str:
 
 
 def _has_host(url: str) -> bool:
+    match = re.fullmatch(r"(?:https?:)?//(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/]+))(?::(\d{1,5}))?(?:/.*)?", url, re.ASCII)
+    if not match or (match[3] and not 0 < int(match[3]) <= 65535):
+        return False
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-        if f"[{host}]" in parts.netloc.lower():
-            ipaddress.IPv6Address(host)
-            return port != 0
+        if match[1]:
+            ipaddress.IPv6Address(match[1])
+        elif re.fullmatch(r"[\d.]+", match[2]):
+            ipaddress.IPv4Address(match[2])
     except ValueError:
         return False
-    return port != 0 and bool(re.fullmatch(r"[a-z0-9]([-_.a-z0-9]*[a-z0-9])?", host))
+    label = r"[A-Za-z0-9]([-_A-Za-z0-9]{0,61}[A-Za-z0-9])?"
+    return bool(match[1]) or (len(match[2]) <= 253 and bool(re.fullmatch(rf"{label}(\.{label})*", match[2])))
+
+
+def proxy(what: str, value: str) -> str:
+    """A URL of a proxy, which may carry a user and a password: they are not repeated in the error."""
+    url_without_user = re.sub(r"(?<=//)[^@/\s]*@", "", value)
+    return url(what, url_without_user) and value
+
+
+def time_zone(value: str) -> str:
+    """A name of the time zone database, where this machine has one to look in."""
+    known = available_timezones()
+    if known and value not in known:
+        raise ValueError(f"time zone must be one of the IANA database, such as 'Europe/Berlin', got {value!r}")
+    return value
 
 
 _MONTHS: dict[str, int] = dict(zip("jan feb mar apr may jun jul aug sep oct nov dec".split(), range(1, 13), strict=True))

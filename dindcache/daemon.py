@@ -213,6 +213,19 @@ class DindDaemon(Construct):
         """What a client in the daemon's own namespace writes as its ``DOCKER_HOST``."""
         return f"tcp://{self.name}:{_PORT}"
 
+    def host_from(self, namespace: str | None) -> str:
+        """What a client in a namespace writes as its ``DOCKER_HOST``.
+
+        :param namespace: the client's, None for that of ``kubectl apply``
+        :raises ValueError: it is another than the daemon's, and the daemon's chart has none
+        """
+        own = Chart.of(self).namespace
+        if namespace == own:
+            return self.host
+        if own is None:
+            raise ValueError(f"daemon's chart must have a namespace to have clients in another one, got {namespace!r}")
+        return f"tcp://{self.name}.{own}.svc:{_PORT}"
+
     def connect(self, workload: Workload) -> None:
         """Make a workload a client: ``DOCKER_HOST`` in each container that it has now, init containers too.
 
@@ -222,12 +235,7 @@ class DindDaemon(Construct):
         containers = [*workload.init_containers, *workload.containers]
         if not containers:
             raise ValueError(f"workload must have its containers before it connects, got none in {workload.node.path!r}")
-        own, other = Chart.of(self).namespace, Chart.of(workload).namespace
-        host = self.host
-        if other != own:
-            if own is None:
-                raise ValueError(f"daemon's chart must have a namespace to connect one of another namespace, got {other!r}")
-            host = f"tcp://{self.name}.{own}.svc:{_PORT}"
+        host = self.host_from(Chart.of(workload).namespace)
         for container in containers:
             container.env.add_variable("DOCKER_HOST", EnvValue.from_value(host))
 

@@ -1,6 +1,7 @@
 """The engine's configuration, typed: what becomes ``/etc/docker/daemon.json`` and ``/etc/docker/certs.d``."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -37,49 +38,47 @@ class AddressPool:
 class Ulimit:
     """A limit of each container's processes.
 
-    :param soft: what they begin with
-    :param hard: what they may raise it to
+    :param soft: what they begin with; -1 is no limit
+    :param hard: what they may raise it to; -1 is no limit
     """
 
     soft: int
     hard: int
 
 
-# Whatever else sets these; the engine exits on a flag and a key for one thing, and "the same" is no excuse.
+# What sets these, as keys and as flags; the engine exits on a flag and a key for one thing.
 _OWNERS = {
-    **dict.fromkeys(("hosts", "tls", "tlsverify", "tlscacert", "tlscert", "tlskey"), "the image's entrypoint"),
-    **dict.fromkeys(("mtu", "default-network-opts", "cgroup-parent"), "the start script, from what the node has"),
-    "data-root": "the volume",
-    "registry-mirrors": "registry_mirrors",
-    "insecure-registries": "insecure_registries",
-    "storage-driver": "image_store",
-    "features": "image_store",
-    "default-address-pools": "address_pools",
+    **dict.fromkeys(("hosts", "host", "tls", "tlsverify", "tlscacert", "tlscert", "tlskey"), "the image's entrypoint"),
+    **dict.fromkeys(("mtu", "default-network-opts", "default-network-opt"), "the start script, from the pod's network"),
+    "cgroup-parent": "the start script, from the pod's cgroup",
+    **dict.fromkeys(("data-root", "graph", "config-file"), "the volumes of the pod"),
+    **dict.fromkeys(("registry-mirrors", "registry-mirror"), "registry_mirrors"),
+    **dict.fromkeys(("insecure-registries", "insecure-registry"), "insecure_registries"),
+    **dict.fromkeys(("storage-driver", "features", "feature"), "image_store"),
+    **dict.fromkeys(("default-address-pools", "default-address-pool"), "address_pools"),
     "dns": "dns",
-    "log-driver": "log_max_size and log_max_files",
-    "log-opts": "log_max_size and log_max_files",
-    "default-ulimits": "ulimits",
+    **dict.fromkeys(("log-driver", "log-opts", "log-opt"), "log_max_size and log_max_files"),
+    **dict.fromkeys(("default-ulimits", "default-ulimit"), "ulimits"),
     "max-concurrent-downloads": "max_concurrent_downloads",
     "max-concurrent-uploads": "max_concurrent_uploads",
-    "proxies": "http_proxy, https_proxy and no_proxy",
+    **dict.fromkeys(("proxies", "http-proxy", "https-proxy", "no-proxy"), "http_proxy, https_proxy and no_proxy"),
     "live-restore": "nothing: the engine's containers end with its pod",
-    "userns-remap": "nothing: it would make another data-root of the volume, and the containerd image store refuses it",
+    "userns-remap": "nothing: it makes another data-root of the volume",
     "pidfile": "the image's entrypoint",
+    "shutdown-timeout": "nothing: the pod's grace period goes by the engine's own 15 s",
 }
-
-# The same, as flags; and a file or a data-root elsewhere would not be the one that is mounted.
-_OWN_FLAGS = (
-    "--cgroup-parent",
-    "--config-file",
-    "--data-root",
-    "--default-network-opt",
-    "--host",
-    "--insecure-registry",
-    "--mtu",
-    "--registry-mirror",
-    "--tls",
-    "-H",
-)
+# As setrlimit(2) has them.
+_ULIMITS = "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
+_SHORT_FLAGS = {
+    "D": "debug",
+    "G": "group",
+    "H": "host",
+    "b": "bridge",
+    "g": "graph",
+    "l": "log-level",
+    "p": "pidfile",
+    "s": "storage-driver",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +130,7 @@ class Engine:
             _check_ulimit(name, limit)
         for what, proxy in (("http_proxy", self.http_proxy), ("https_proxy", self.https_proxy)):
             if proxy is not None:
-                _check.url(what, proxy)
+                _check.proxy(what, proxy)
         for host, certificates in self.registry_certificates.items():
             _check_certificates(host, certificates)
         for key in self.settings.keys() & _OWNERS.keys():
@@ -146,16 +145,15 @@ class Engine:
 
         :raises ValueError: one is no flag, or repeats a flag or a key that is set already
         """
-        keys = self._settings().keys()
         for flag in flags:
-            if not flag.startswith("-"):
-                raise ValueError(f"engine flag must start with '-', got {flag!r}")
-            for own in _OWN_FLAGS:
-                if flag.startswith(own):
-                    raise ValueError(f"engine flag must not be one that the daemon sets itself ({own}), got {flag!r}")
-            key = flag.lstrip("-").split("=")[0]
-            if keys & {key, f"{key}s"}:  # a flag that can be repeated has its key in the plural
-                raise ValueError(f"engine flag must not repeat a key of daemon.json, got {flag!r}")
+            match = re.fullmatch(r"-([A-Za-z])(=.*)?|--([a-z][-a-z0-9]*)(=.*)?", flag, re.DOTALL)
+            if not match:
+                raise ValueError(f"engine flag must be a word such as '--debug' or '--bip=10.0.0.1/24', got {flag!r}")
+            name = match[3] or _SHORT_FLAGS.get(match[1], match[1])
+            if name in _OWNERS:
+                raise ValueError(f"engine flag {flag!r} must not be given, it is set by {_OWNERS[name]}")
+            if self.settings.keys() & {name, f"{name}s"}:  # a flag that can be repeated has its key in the plural
+                raise ValueError(f"engine flag must not repeat a key of settings, got {flag!r}")
         return flags
 
     def _settings(self) -> dict[str, Any]:
@@ -189,8 +187,10 @@ def _check_pool(pool: AddressPool) -> None:
 
 
 def _check_ulimit(name: str, limit: Ulimit) -> None:
-    unlimited = -1
-    if limit.hard != unlimited and not 0 <= limit.soft <= limit.hard:
+    if name not in _ULIMITS:
+        raise ValueError(f"ulimit must be one of {', '.join(_ULIMITS)}, got {name!r}")
+    soft, hard = (float("inf") if value == -1 else value for value in (limit.soft, limit.hard))
+    if not 0 <= soft <= hard:
         raise ValueError(f"ulimit {name} must have a soft limit from 0 to its hard one, got {limit.soft} and {limit.hard}")
 
 

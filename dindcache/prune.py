@@ -2,7 +2,7 @@
 
 from enum import Enum
 
-from cdk8s import ApiObject, ApiObjectMetadata, Cron, Duration, JsonPatch
+from cdk8s import ApiObject, ApiObjectMetadata, Chart, Cron, Duration, JsonPatch
 from cdk8s_plus_27 import (
     ConcurrencyPolicy,
     ContainerProps,
@@ -40,8 +40,8 @@ class PruneSchedule(Construct):
     :param time_zone: of the schedule, such as ``Europe/Berlin``; by default the one of the cluster's controller, mostly UTC
     :param prune: what to remove; by default images, not the build cache
     :param image: the docker client's; by default the release of the daemon's default
-    :raises ValueError: the id or the name is invalid (a CronJob's name has at most 52 characters), or the schedule has other
-        than five fields, or one out of its range
+    :raises ValueError: the id or the name is invalid (a CronJob's name has at most 52 characters), the schedule has other than
+        five fields or one out of its range, the time zone is unknown, or the daemon cannot be named from this chart
     """
 
     def __init__(
@@ -59,6 +59,9 @@ class PruneSchedule(Construct):
         # The controller appends 11 characters to a CronJob's name for each Job, whose name is a label.
         name = _check.dns_subdomain("prune schedule's name", f"{daemon.name}-{id}", longest=52)
         _check.schedule(schedule)
+        if time_zone is not None:
+            _check.time_zone(time_zone)
+        daemon.host_from(Chart.of(scope).namespace)  # refused before there is a half of it
 
         super().__init__(scope, id)
         self.cron_job = CronJob(

@@ -60,7 +60,7 @@ class LocalVolume(Construct):
     :param claim_name: the PersistentVolumeClaim's name; by default the id
     :param volume_name: the PersistentVolume's name; by default the id, after the chart's namespace where it has one
     :raises ValueError: the path is not absolute or is ``/``, the hostname or a name is invalid, the storage is zero, or the
-        chart has a claim of this name
+        chart has a claim or a volume of this name
     """
 
     def __init__(
@@ -82,10 +82,13 @@ class LocalVolume(Construct):
         claim_name = _free_claim_name(scope, id if claim_name is None else claim_name)
         volume_name = cluster_name(scope, id) if volume_name is None else volume_name
         _check.dns_subdomain("volume name", volume_name)
+        if is_taken(Chart.of(scope), f"volume {volume_name}"):
+            raise ValueError(f"volume name must be unique in a chart, got {volume_name!r} twice")
         if storage_class is None:
             _check.dns_subdomain("storage class name", cluster_name(scope, id))
 
         super().__init__(scope, id)
+        take(Chart.of(self), f"volume {volume_name}")
         self.storage = storage
         self.storage_class = storage_class or LocalStorageClass(self, "class", name=cluster_name(scope, id))
         namespace = Chart.of(self).namespace

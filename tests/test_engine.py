@@ -24,7 +24,7 @@ def test_everything_of_the_engine(chart, golden):
         https_proxy="http://proxy.example:3128",
         no_proxy="localhost,.svc",
         registry_certificates={"registry.example:5000": PEM, "other.example": PEM},
-        settings={"shutdown-timeout": 20},
+        settings={"max-download-attempts": 10},
     )
     DindDaemon(chart, "docker-dind", volume=volume, engine=engine)
     golden(chart)
@@ -50,6 +50,9 @@ def test_the_defaults_leave_the_engine_its_own():
         ({"log_max_files": 0}, "log_max_files must be at least 1, got 0"),
         ({"max_concurrent_downloads": 0}, "max_concurrent_downloads must be at least 1, got 0"),
         ({"max_concurrent_uploads": -1}, "max_concurrent_uploads must be at least 1, got -1"),
+        ({"ulimits": {"files": Ulimit(soft=1, hard=1)}}, "ulimit must be one of .* got 'files'"),
+        ({"ulimits": {"nofile": Ulimit(soft=-5, hard=-1)}}, "ulimit nofile must have a soft limit .* got -5 and -1"),
+        ({"ulimits": {"nofile": Ulimit(soft=-1, hard=1)}}, "ulimit nofile must have a soft limit .* got -1 and 1"),
         ({"ulimits": {"nofile": Ulimit(soft=2, hard=1)}}, "ulimit nofile must have a soft limit .* got 2 and 1"),
         ({"http_proxy": "proxy:3128"}, "http_proxy must be a URL .* got 'proxy:3128'"),
         ({"https_proxy": "https://"}, "https_proxy must be a URL .* got 'https://'"),
@@ -57,6 +60,7 @@ def test_the_defaults_leave_the_engine_its_own():
         ({"registry_certificates": {"a.example": "ca.crt"}}, "certificates of registry a.example must be PEM, got 'ca.crt'"),
         ({"settings": {"hosts": []}}, "engine setting 'hosts' must not be given, it is set by the image's entrypoint"),
         ({"settings": {"mtu": 1400}}, "engine setting 'mtu' .* the start script"),
+        ({"settings": {"shutdown-timeout": 3600}}, "engine setting 'shutdown-timeout' .* the pod's grace period"),
         ({"settings": {"log-opts": {}}}, "engine setting 'log-opts' .* log_max_size"),
     ],
 )
@@ -70,12 +74,44 @@ def volume(chart):
     return ClaimedVolume(chart, "docker", storage=Size.gibibytes(50))
 
 
-@pytest.mark.parametrize("flag", ["--shutdown-timeout=5", "--log-opt=max-size=1m", "--label=a=b", "--dns=1.1.1.1"])
-def test_a_flag_that_repeats_a_key_is_refused(chart, volume, flag):
-    engine = Engine(dns=["10.0.0.53"], settings={"shutdown-timeout": 20, "labels": ["c=d"]})
-    with pytest.raises(ValueError, match=f"engine flag must not repeat a key of daemon.json, got '{flag}'"):
+OWNED = "engine flag .* must not be given, it is set by "
+REPEATS = "engine flag must not repeat a key of settings, got "
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("mtu=1450", "engine flag must be a word such as .* got 'mtu=1450'"),
+        ("-", "engine flag must be a word"),
+        ("--", "engine flag must be a word"),
+        ("--label a=b", "engine flag must be a word"),
+        *((flag, f"{OWNED}the image's entrypoint") for flag in ("--tlsverify", "-H=tcp://:1", "--host=tcp://:1", "-p=/x")),
+        *((flag, f"{OWNED}the volumes") for flag in ("--data-root=/elsewhere", "-g=/elsewhere", "--config-file=/x")),
+        *((flag, f"{OWNED}image_store") for flag in ("--storage-driver=vfs", "-s=vfs", "--feature=a=b")),
+        ("--mtu=1400", f"{OWNED}the start script"),
+        ("--registry-mirror=https://a.example", f"{OWNED}registry_mirrors"),
+        ("--insecure-registry=a.example", f"{OWNED}insecure_registries"),
+        ("--dns=1.1.1.1", f"{OWNED}dns"),
+        ("--http-proxy=http://a.example", f"{OWNED}http_proxy"),
+        ("--log-opt=max-size=1m", f"{OWNED}log_max_size"),
+        ("--live-restore", f"{OWNED}nothing"),
+        ("--shutdown-timeout=5", f"{OWNED}nothing: the pod's grace period"),
+        ("--label=a=b", REPEATS),
+        ("-D", REPEATS),
+    ],
+)
+def test_a_flag_that_something_else_sets_is_refused(chart, volume, flag, message):
+    engine = Engine(settings={"labels": ["c=d"], "debug": True})
+    with pytest.raises(ValueError, match=message):
         DindDaemon(chart, "docker-dind", volume=volume, engine=engine, engine_flags=[flag])
-    DindDaemon(chart, "docker-dind", volume=volume, engine=engine, engine_flags=["--debug"])
+    DindDaemon(chart, "docker-dind", volume=volume, engine=engine, engine_flags=["--host-gateway-ip=10.0.0.1", "-l=warn"])
+
+
+def test_a_proxy_may_have_a_password_that_no_error_repeats():
+    assert "http://user:secret@proxy.example:3128" in Engine(http_proxy="http://user:secret@proxy.example:3128").daemon_json()
+    with pytest.raises(ValueError, match="http_proxy must be a URL") as refused:
+        Engine(http_proxy="http://user:secret@proxy.example:3128?a=b")
+    assert "secret" not in str(refused.value)
 
 
 def checksum(find, name: str) -> str:

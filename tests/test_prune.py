@@ -1,5 +1,5 @@
 import pytest
-from cdk8s import Cron, Size
+from cdk8s import App, Chart, Cron, Size
 
 from dindcache import ClaimedVolume, DindDaemon, Prune, PruneSchedule
 
@@ -81,6 +81,22 @@ def test_another_number_of_fields_is_refused(chart, daemon, minute):
 def test_what_the_controller_takes_is_taken(chart, find, daemon, field):
     PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.schedule(**field))
     assert next(iter(field.values())) in find("CronJob")["spec"]["schedule"].split()
+
+
+@pytest.mark.parametrize("time_zone", ["", "Local", "Mars/Phobos", "europe"])
+def test_an_unknown_time_zone_is_refused(chart, daemon, time_zone):
+    with pytest.raises(ValueError, match=f"time zone must be one of the IANA database, .* got '{time_zone}'"):
+        PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.weekly(), time_zone=time_zone)
+    PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.weekly(), time_zone="UTC")
+
+
+def test_a_daemon_that_cannot_be_named_is_refused_and_the_id_stays_free():
+    chart = Chart(App(), "test")
+    daemon = DindDaemon(chart, "docker-dind", volume=ClaimedVolume(chart, "docker", storage=Size.gibibytes(1)))
+    other = Chart(App(), "other", namespace="elsewhere")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="daemon's chart must have a namespace .* got 'elsewhere'"):
+            PruneSchedule(other, "clear-cache", daemon=daemon, schedule=Cron.weekly())
 
 
 def test_bad_names_are_refused(chart, daemon):

@@ -34,16 +34,25 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
         search = str(path)
     else:
         search = f"{path}:{os.environ['PATH']}"
-    for name, script in {"docker": "exit ${DOCKER_STATUS:-0}", "dockerd-entrypoint.sh": 'printf "%s\\n" "$@"'}.items():
-        (path / name).unlink(missing_ok=True)
-        (path / name).write_text(f"#!{shutil.which('sh', path=search)}\n{script}\n")
-        (path / name).chmod(0o755)
+
+    def write(programs: dict[str, str]) -> None:
+        for name, script in programs.items():
+            (path / name).unlink(missing_ok=True)
+            (path / name).write_text(f"#!{shutil.which('sh', path=search)}\n{script}\n")
+            (path / name).chmod(0o755)
+
+    write({"docker": "exit ${DOCKER_STATUS:-0}", "dockerd-entrypoint.sh": 'printf "%s\\n" "$@"'})
     (tmp_path / "data").mkdir()
     started: list[subprocess.Popen[str]] = []
 
     def start(
-        script: str, *arguments: str, setup: str = "", environment: dict[str, str] | None = None
+        script: str,
+        *arguments: str,
+        setup: str = "",
+        environment: dict[str, str] | None = None,
+        programs: dict[str, str] | None = None,
     ) -> subprocess.Popen[str]:
+        write(programs or {})
         prepare = f"mount -t sysfs sys /sys && mount -t tmpfs run /run && {setup or ':'}"
         command = f"{prepare} && exec env PATH='{search}' sh {SCRIPTS / script} "
         process = subprocess.Popen(
@@ -80,7 +89,7 @@ def inner(process: "subprocess.Popen[str]") -> int:
 def test_the_lock_is_held_by_what_the_script_becomes(start):
     holder = start("lock.sh", "sh", "-c", "echo serving; exec sleep 60")
     assert first_line(holder) == "serving"
-    waiter = start("lock.sh", "sh", "-c", "test ! -e /run/dindcache.waiting && echo serving")
+    waiter = start("lock.sh", "sh", "-c", "test -e /run/dindcache.waiting && echo serving")
     assert first_line(waiter).startswith("dindcache: another daemon holds ")
     os.kill(inner(holder), signal.SIGKILL)
     status, lines = end(waiter)
@@ -175,6 +184,17 @@ def test_probes(start, script, marker, statuses):
     for answer, status in statuses.items():
         setup = f"touch /run/dindcache.{marker}" if marker else ""
         assert end(start(script, setup=setup, environment={"DOCKER_STATUS": answer}))[0] == status
+
+
+def test_no_lock_is_no_reason_to_wait(start):
+    status, lines = end(start("lock.sh", "true", programs={"flock": "echo no locks >&2; exit 1"}))
+    assert status == 1
+    assert lines[0].endswith("/data: no locks")
+
+
+def test_the_first_answer_after_a_wait_ends_the_patience(start):
+    asked = f"touch /run/dindcache.waiting; sh {SCRIPTS / 'ready.sh'} && test ! -e /run/dindcache.waiting && echo ended"
+    assert end(start("lock.sh", "sh", "-c", asked)) == (0, ["ended"])
 
 
 def test_a_ready_engine_answers(start):

@@ -115,6 +115,13 @@ def test_a_bad_id_is_a_bad_name(chart):
         LocalVolume(chart, "My_Volume", **VALID, claim_name="claim", volume_name="volume")
 
 
+def test_a_volume_name_twice_in_a_chart_is_refused(chart):
+    LocalVolume(chart, "docker", **VALID)
+    with pytest.raises(ValueError, match="volume name must be unique in a chart, got 'kube-ops-docker' twice"):
+        LocalVolume(chart, "other", **VALID, volume_name="kube-ops-docker")
+    LocalVolume(chart, "other", **VALID)
+
+
 def test_a_claim_name_twice_in_a_chart_is_refused(chart):
     LocalVolume(chart, "docker", **VALID)
     with pytest.raises(ValueError, match="claim name must be unique in a chart, got 'docker' twice"):

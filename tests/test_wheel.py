@@ -3,7 +3,7 @@ import yaml
 
 
 def test_a_users_app_needs_the_wheel_alone(user_app):
-    manifests = list(yaml.safe_load_all(user_app("node1", "https://mirror.example").read_text()))
+    manifests = list(yaml.safe_load_all(user_app("node1", "/mnt/disk", "https://mirror.example").read_text()))
     for manifest in manifests:
         kubernetes_validate.validate(manifest, "1.27", strict=True)
     assert {(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests} == {
@@ -17,4 +17,6 @@ def test_a_users_app_needs_the_wheel_alone(user_app):
         ("CronJob", "builder-prune"),
     }
     (deployment,) = (manifest for manifest in manifests if manifest["kind"] == "Deployment")
+    (config_map,) = (manifest for manifest in manifests if manifest["kind"] == "ConfigMap")
+    assert config_map["data"].keys() == {"daemon.json", "alive.sh", "drain.sh", "lock.sh", "ready.sh", "start.sh"}
     assert deployment["metadata"]["annotations"] == {"owner": "user"}

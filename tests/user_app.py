@@ -1,4 +1,4 @@
-"""A user's app: it has dindcache installed and subclasses each construct. Arguments: a hostname, a registry mirror."""
+"""A user's app with dindcache installed: it subclasses each construct. Arguments: a hostname, a path, a registry mirror."""
 
 import sys
 
@@ -14,13 +14,13 @@ class DiskClass(LocalStorageClass):
 
 
 class DiskVolume(LocalVolume):
-    def __init__(self, scope: Construct, id: str, *, hostname: str) -> None:
+    def __init__(self, scope: Construct, id: str, *, hostname: str, path: str) -> None:
         storage_class = DiskClass(scope, "disks")
         super().__init__(
             scope,
             id,
             hostname=hostname,
-            path="/mnt/dindcache/user-app",
+            path=path,
             storage=Size.gibibytes(5),
             storage_class=storage_class,
         )
@@ -42,10 +42,12 @@ class NightlyPrune(PruneSchedule):
         super().__init__(scope, id, daemon=daemon, schedule=Cron.daily())
 
 
-hostname, registry_mirror = sys.argv[1:]
+hostname, path, registry_mirror = sys.argv[1:]
 app = App()
 chart = Chart(app, "user-app", namespace="user-app", disable_resource_name_hashes=True)
-builder = Builder(chart, "builder", volume=DiskVolume(chart, "disk", hostname=hostname), registry_mirror=registry_mirror)
+builder = Builder(
+    chart, "builder", volume=DiskVolume(chart, "disk", hostname=hostname, path=path), registry_mirror=registry_mirror
+)
 NightlyPrune(chart, "prune", daemon=builder)
 CloudVolume(chart, "cloud")
 app.synth()

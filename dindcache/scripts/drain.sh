@@ -4,7 +4,7 @@
 set -eu
 seconds=$1 port=$2
 closed=/run/dindcache.closed # turns readiness false
-note() { echo "dindcache: $*" >/proc/1/fd/2; } # a hook's own output is not in the pod's log
+note() { echo "dindcache: $*" >/proc/1/fd/2 || :; } # a hook's own output is not in the log
 now() { cut -d. -f1 /proc/uptime; }
 
 # The state 01 is ESTABLISHED; the local address comes first, in hexadecimal.
@@ -26,12 +26,12 @@ while :; do
         note "drain: no new clients from here on"
         touch "$closed"
     fi
-    # A stopped engine keeps its connections for ever.
+    # A stopped engine keeps its connections for ever; a busy one may be late once or twice.
     if timeout 5 docker --host=unix:///var/run/docker.sock version >/dev/null 2>&1; then
         unanswered=0
     else
         unanswered=$((unanswered + 1))
-        if [ "$unanswered" -ge 2 ]; then
+        if [ "$unanswered" -ge 3 ]; then
             note "drain: the engine does not answer"
             exit 0
         fi

@@ -4,7 +4,7 @@
 # the last process that has it ends, however it ends.
 set -eu
 root=${DATA_ROOT:-/var/lib/docker}
-waiting=/run/dindcache.waiting # tells the probes that there is no engine yet
+waiting=/run/dindcache.waiting # tells the probes that there is no engine yet; the first answer removes it
 
 # In a process namespace that others share, an engine outlives its container, and the lock with it.
 if [ $$ != 1 ]; then
@@ -13,12 +13,13 @@ if [ $$ != 1 ]; then
 fi
 # Process 1 ignores SIGTERM unless it says otherwise, and a pod that waits must go at once when it is deleted.
 trap 'exit 143' TERM
-# Of flock's answers, 1 is that another has it; anything else is none.
+# That another has it, flock says by 1 and no word; anything else is an error, and no reason to wait.
 take() {
-    flock -n 9 && return
+    said=$(flock -n 9 2>&1) && return
     status=$?
-    [ "$status" = 1 ] || exit "$status"
-    return 1
+    [ "$status" = 1 ] && [ -z "$said" ] && return 1
+    echo "dindcache: no lock on $root: $said" >&2
+    exit "$status"
 }
 # The directory itself: there is nothing to create on a full disk. The descriptor stays open across exec.
 exec 9<"$root"
@@ -27,6 +28,5 @@ if ! take; then
     touch "$waiting" 2>/dev/null || : # the init container cannot write there, and has no probes
     until take; do sleep 1; done
     echo "dindcache: $root is free" >&2
-    rm -f "$waiting"
 fi
 exec "$@"

@@ -2,6 +2,7 @@
 # Start the engine with what only its node can say, then its flags: start.sh [FLAG...]
 # What the node does not allow is said and left out.
 set -eu
+trap 'exit 143' TERM # process 1 ignores it otherwise
 note() { echo "dindcache: $*" >&2; }
 
 # Containers get an MTU of 1500 unless told; in a pod network with less, large packets vanish and builds stall.
@@ -40,7 +41,7 @@ contain() {
         sleep 1
     done
     # The kubelet lets the whole pod die when it is over its memory limit. A lower one for what the engine starts keeps
-    # the engine out of it: 200 MiB less (measured: the engine with eight builds needs less), or half of a small limit.
+    # the engine out of it: 200 MiB less (the engine with eight builds has 150 MiB: test_crash.py), or half of a small limit.
     limit=$(cat "$own/memory.max") || return
     [ "$limit" = max ] || {
         room=$((200 * 1024 * 1024))

@@ -1,6 +1,7 @@
 """A cluster through kubectl, and what tests and benchmarks build with on it."""
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -14,7 +15,9 @@ from dindcache import DindDaemon
 
 NAMESPACE = "dindcache-test"
 REGISTRY = f"registry.{NAMESPACE}.svc:5000"
-ROOT = "/mnt/dindcache"
+# A file system of the node's own, not an overlay: Docker's layers do not lie on one. In kind that is /var.
+NODE_DIRECTORY = os.environ.get("NODE_DIRECTORY", "/mnt")
+ROOT = f"{NODE_DIRECTORY}/dindcache"
 
 
 class Cluster:
@@ -106,7 +109,7 @@ class Cluster:
             self.kubectl("delete", "--ignore-not-found", "--wait", *cluster_objects)
 
     def on_node(self, node_name: str, script: str) -> str:
-        """Run a script on a node, whose /mnt it sees."""
+        """Run a script on a node, whose NODE_DIRECTORY it sees."""
         return self.kubectl("exec", f"--namespace={NAMESPACE}", f"deployment/node-{node_name}", "--", "sh", "-ec", script)
 
 
@@ -159,15 +162,15 @@ EOF
             date >source"""
         )
 
+    def steps(self, output: str, state: str) -> set[str]:
+        """Which steps of a build of four came to a state, by its plain progress, such as ``2/4``."""
+        lines = [line.split() for line in output.splitlines() if line.startswith("#")]
+        names = {words[0]: words[1].strip("[]") for words in lines if words[1].endswith("/4]") and words[1] != "[1/4]"}
+        return {names[words[0]] for words in lines if words[0] in names and words[1] == state}
+
     def cached_steps(self, directory: str, tag: str) -> set[str]:
-        """Build; which steps were taken from the cache, such as ``2/4``."""
-        output = self.sh(f"docker build --progress=plain -t {tag} {directory}")
-        steps = {
-            line.split()[0]: line.split("[", 1)[1].split("]")[0]
-            for line in output.splitlines()
-            if " [" in line and "/4] " in line
-        }
-        return {steps[line.split()[0]] for line in output.splitlines() if line.endswith(" CACHED") and line.split()[0] in steps}
+        """Build; which steps were taken from the cache."""
+        return self.steps(self.sh(f"docker build --progress=plain -t {tag} {directory}"), "CACHED")
 
 
 def idle_deployment(chart: Chart, name: str, image: str, node_name: str) -> Deployment:
@@ -202,9 +205,9 @@ def _support(cluster: Cluster) -> str:
         pod = deployment["spec"]["template"]["spec"]
         pod["securityContext"] = {}
         pod["hostPID"] = True
-        pod["volumes"] = [{"name": "mnt", "hostPath": {"path": "/mnt"}}]
+        pod["volumes"] = [{"name": "node", "hostPath": {"path": NODE_DIRECTORY}}]
         (container,) = pod["containers"]
-        container["volumeMounts"] = [{"name": "mnt", "mountPath": "/mnt", "mountPropagation": "Bidirectional"}]
+        container["volumeMounts"] = [{"name": "node", "mountPath": NODE_DIRECTORY, "mountPropagation": "Bidirectional"}]
         container["securityContext"] = {"privileged": True}
         manifests.append(deployment)
     return Yaml.stringify(*manifests)

@@ -8,8 +8,10 @@ import pytest
 from cdk8s import App, Cron, Yaml
 
 from dindcache import Prune, PruneSchedule
-from main import NAMESPACE, PATH, DockerCache
-from tests.cluster.cluster import REGISTRY, Client, Cluster
+from main import NAMESPACE, DockerCache
+from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
+
+PATH = f"{ROOT}/cache"
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +21,7 @@ def cache(cluster: Cluster) -> Iterator[DockerCache]:
         App(),
         "docker-cache",
         hostname=cluster.hostnames[0],
+        path=PATH,
         registry_mirrors=cluster.registry_mirrors,
         insecure_registries=[REGISTRY],
     )

@@ -105,7 +105,7 @@ def uids(cluster: Cluster) -> list[str]:
 
 
 def test_a_drain_ends_under_a_steady_load_of_new_builds(cluster, client, settled):
-    drain = 40
+    drain = 120
     chart, _ = survive_chart(cluster, drain=Duration.seconds(drain))
     cluster.apply(chart)
     cluster.rollout(NAMESPACE, APP)
@@ -117,19 +117,16 @@ def test_a_drain_ends_under_a_steady_load_of_new_builds(cluster, client, settled
             sleep 0.2
         done"""
     )
-    cluster.wait(lambda: client.sh("pgrep -f 'docker build' || :").strip(), "the load")
+    cluster.wait(lambda: client.sh("pgrep -f '[d]ocker build' || :").strip(), "the load")
     (before,) = cluster.pods(NAMESPACE, APP)
     delete_pod(cluster)
-    # Half of the drain with new clients, then 10 s without, then the engine's own end.
-    cluster.wait(lambda: before["metadata"]["uid"] not in uids(cluster), "the drain ends", seconds=drain / 2 + 10 + 15)
+    # Half of the drain with new clients, 15 s until the Service knows, 10 s without a client, then the engine's own end: not
+    # the deadline.
+    cluster.wait(lambda: before["metadata"]["uid"] not in uids(cluster), "the drain ends", seconds=60 + 15 + 10 + 20)
     cluster.rollout(NAMESPACE, APP)
     load.kill()
     load.communicate()
     client.sh("pkill -f '[/]tmp/steady'")
-
-
-def init_log(cluster: Cluster, pod: Any) -> str:
-    return cluster.run("logs", f"--namespace={NAMESPACE}", pod["metadata"]["name"], "--container=wait-for-lock").stdout
 
 
 def waits(cluster: Cluster, app: str) -> Any:
@@ -141,6 +138,20 @@ def waits(cluster: Cluster, app: str) -> Any:
         return pod if "running" in status["state"] else None
 
     return cluster.wait(waiting, f"a pod of {app} in its init container")
+
+
+def first_log(cluster: Cluster) -> str:
+    """What a pod that waits says. Nodes that share a machine remove each other's logs now and then: ask another pod then."""
+
+    def log() -> str:
+        pod = waits(cluster, "mistake")["metadata"]["name"]
+        said = cluster.run("logs", f"--namespace={NAMESPACE}", pod, "--container=wait-for-lock").stdout
+        if not said:
+            cluster.kubectl("delete", "pod", f"--namespace={NAMESPACE}", pod, "--wait")
+        return said
+
+    found: str = cluster.wait(log, "the init container's log")
+    return found
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -185,9 +196,7 @@ def test_a_second_deployment_waits_until_the_first_ends(cluster, client, settled
     cluster.kubectl("apply", "-f", "-", stdin=manifest)
     try:
         if init:
-            pod = waits(cluster, "mistake")
-            log = cluster.wait(lambda: init_log(cluster, pod), "the init container's log")
-            assert "another daemon holds /var/lib/docker, waiting for it to end" in log
+            assert "another daemon holds /var/lib/docker, waiting for it to end" in first_log(cluster)
         else:
             cluster.wait(
                 lambda: [
@@ -205,8 +214,7 @@ def test_a_second_deployment_waits_until_the_first_ends(cluster, client, settled
         assert ready == 0
         cluster.kubectl("scale", f"--namespace={NAMESPACE}", f"deployment/{APP}", "--replicas=0")
         cluster.rollout(NAMESPACE, "mistake")
-        if init:
-            assert cluster.restarts(NAMESPACE, "mistake") == 0
+        assert cluster.restarts(NAMESPACE, "mistake") == 0
     finally:
         cluster.kubectl("delete", "-f", "-", "--wait", stdin=manifest)
     chart, _ = survive_chart(cluster)

@@ -131,7 +131,9 @@ def test_two_volumes_of_one_class(cluster):
 def test_a_users_app(cluster, user_app):
     cluster.on_node(cluster.node_names[0], f"mkdir -p {ROOT}/user-app")
     cluster.create_namespace("user-app")
-    manifest: Path = user_app(cluster.hostnames[0], *(cluster.registry_mirrors or ["https://mirror.example"]))
+    manifest: Path = user_app(
+        cluster.hostnames[0], f"{ROOT}/user-app", *(cluster.registry_mirrors or ["https://mirror.example"])
+    )
     cluster.kubectl("apply", "-f", manifest)
     cluster.rollout("user-app", "builder")
     cluster.forget("user-app", "persistentvolume/user-app-disk", "storageclass/user-app-disks")
