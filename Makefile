@@ -30,7 +30,7 @@ cluster = $(if $(filter command,$(firstword $(origin KUBECONFIG))),$(KUBECONFIG)
 
 cluster-test: .venv/ready ## KUBECONFIG=FILE, and where there are any: REGISTRY_MIRROR=URL, VM=PROGRAM (CONTRIBUTING.md), ARGS
 	@test -n "$(cluster)" || { echo 'needs KUBECONFIG=FILE on the command line of make' >&2; exit 2; }
-	pytest tests/cluster --kubeconfig="$(cluster)" \
+	$(if $(NODE_DIRECTORY),NODE_DIRECTORY=$(NODE_DIRECTORY)) pytest tests/cluster --kubeconfig="$(cluster)" \
 		$(if $(REGISTRY_MIRROR),--registry-mirror=$(REGISTRY_MIRROR)) $(if $(VM),--vm=$(VM)) $(ARGS)
 
 soak: ## as cluster-test, each kill of a process 100 times instead of 3: hours

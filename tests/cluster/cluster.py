@@ -83,10 +83,14 @@ class Cluster:
         (pod,) = self.pods(namespace, app)
         # A cgroup's path has the pod's uid, with underscores where systemd names it.
         uid = pod["metadata"]["uid"].replace("-", ".")
-        script = f"""for process in /proc/[0-9]*; do
-            if grep -q '{uid}' $process/cgroup 2>/dev/null && [ "$(cat $process/comm 2>/dev/null)" = {command} ]; then
-                kill -{number} ${{process#/proc/}}; exit
-            fi
+        # The engine may be about to start its containerd again.
+        script = f"""for try in $(seq 300); do
+            for process in /proc/[0-9]*; do
+                if grep -q '{uid}' $process/cgroup 2>/dev/null && [ "$(cat $process/comm 2>/dev/null)" = {command} ]; then
+                    kill -{number} ${{process#/proc/}}; exit
+                fi
+            done
+            sleep 0.1
         done
         exit 1"""
         self.on_node(pod["spec"]["nodeName"], script)
