@@ -54,7 +54,9 @@ def daemon(cluster: Cluster) -> Iterator[DindDaemon]:
 
 @pytest.fixture(scope="module")
 def client(cluster: Cluster, daemon: DindDaemon) -> Client:
-    return Client(cluster, daemon, NAMESPACE, cluster.node_names[-1])
+    client = Client(cluster, daemon, NAMESPACE, cluster.node_names[-1])
+    client.sh("docker pull -q busybox:latest")
+    return client
 
 
 @pytest.fixture
@@ -108,11 +110,10 @@ def test_a_hung_engine_is_replaced(cluster, client, fresh, connected):
 def test_a_busy_engine_is_left_alone(cluster, client, fresh):
     client.sh(
         """mkdir -p /tmp/busy; cd /tmp/busy
-        printf 'FROM busybox:latest\nARG number\nRUN timeout 45 sh -c "while :; do :; done" || :\n' >Dockerfile"""
+        printf 'FROM busybox:latest\nARG number\nRUN sleep 0; timeout 45 sh -c "while :; do :; done" || :\n' >Dockerfile"""
     )
-    builds = [client.start(f"docker build --build-arg number={i} -t busy{i} /tmp/busy") for i in range(8)]
+    builds = [client.start_build(f"--build-arg=number={i} /tmp/busy", f"busy{i}") for i in range(8)]
     memory = "cat $(grep -lxE 'Name:.(dockerd|containerd)' /proc/[0-9]*/status) | sed -n 's/^VmRSS: *\\([0-9]*\\) kB/\\1/p'"
-    cluster.wait(lambda: client.sh("pgrep -f '[d]ocker build' | wc -l").strip() == "8", "eight builds")
     arguments = ["exec", f"--namespace={NAMESPACE}", f"deployment/{APP}", "--", "sh", "-c", memory]
     # What the start script keeps for the engine on cgroup v2.
     assert sum(map(int, cluster.kubectl(*arguments).split())) < 200 * 1024
