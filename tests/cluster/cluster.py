@@ -18,6 +18,9 @@ REGISTRY = f"registry.{NAMESPACE}.svc:5000"
 # A file system of the node's own, not an overlay: Docker's layers do not lie on one. In kind that is /var.
 NODE_DIRECTORY = os.environ.get("NODE_DIRECTORY", "/mnt")
 ROOT = f"{NODE_DIRECTORY}/dindcache"
+# What a command prints before kubectl has made its streams is lost over its websockets ("Unknown stream id 1, discarding
+# message"), and a short build with it.
+KUBECTL = {**os.environ, "KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false"}
 
 
 class Cluster:
@@ -32,7 +35,7 @@ class Cluster:
 
     def run(self, *arguments: str | Path, stdin: str | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         command = ["kubectl", f"--kubeconfig={self.kubeconfig}", *map(str, arguments)]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False, env=KUBECTL)
 
     def kubectl(self, *arguments: str | Path, stdin: str | None = None, timeout: float = 300) -> str:
         done = self.run(*arguments, stdin=stdin, timeout=timeout)
@@ -135,7 +138,7 @@ class Client:
     def start(self, script: str) -> "subprocess.Popen[str]":
         """Run a script beside the test; all that it prints comes from its standard output."""
         command = ["kubectl", f"--kubeconfig={self.cluster.kubeconfig}", *self._exec, f"exec 2>&1; {script}"]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=KUBECTL)
 
     def start_build(self, directory: str, tag: str, then: str = "true") -> "subprocess.Popen[str]":
         """A build that has begun its step with ``sleep`` when this returns."""

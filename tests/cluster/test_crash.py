@@ -54,9 +54,7 @@ def daemon(cluster: Cluster) -> Iterator[DindDaemon]:
 
 @pytest.fixture(scope="module")
 def client(cluster: Cluster, daemon: DindDaemon) -> Client:
-    client = Client(cluster, daemon, NAMESPACE, cluster.node_names[-1])
-    client.sh("docker pull -q busybox:latest")
-    return client
+    return Client(cluster, daemon, NAMESPACE, cluster.node_names[-1])
 
 
 @pytest.fixture
