@@ -41,6 +41,8 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
             (path / name).write_text(f"#!{shutil.which('sh', path=search)}\n{script}\n")
             (path / name).chmod(0o755)
 
+    # Rules can be added, and there are none to delete.
+    write(dict.fromkeys(("iptables", "ip6tables"), '[ "$2" != -D ]'))
     write({"docker": "exit ${DOCKER_STATUS:-0}", "dockerd-entrypoint.sh": 'printf "%s\\n" "$@"'})
     (tmp_path / "data").mkdir()
     started: list[subprocess.Popen[str]] = []

@@ -25,6 +25,10 @@ while :; do
     elif [ "$elapsed" -ge $((seconds / 2)) ] && [ ! -e "$closed" ]; then
         note "drain: no new clients from here on"
         touch "$closed"
+        # Readiness alone does not reach the Service here: Kubernetes 1.36 was seen to keep a pod that ends ready (measured).
+        for tables in iptables ip6tables; do
+            "$tables" -w -I INPUT -p tcp --dport "$port" --syn -j REJECT --reject-with tcp-reset || note "drain: not with $tables"
+        done
     fi
     # A stopped engine keeps its connections for ever; a busy one may be late once or twice.
     if timeout 5 docker --host=unix:///var/run/docker.sock version >/dev/null 2>&1; then

@@ -13,6 +13,11 @@ else
     note "left out: the pod network's MTU (no interface ${interface:-eth0})"
 fi
 
+# A drain that ended in a restart of the container alone leaves its door closed: the pod's network stays.
+for tables in iptables ip6tables; do
+    while "$tables" -w -D INPUT -p tcp --dport 2375 --syn -j REJECT --reject-with tcp-reset 2>/dev/null; do :; done
+done
+
 # Each image store has its own files, and by itself the engine does not say that it leaves the other's alone.
 root=${DATA_ROOT:-/var/lib/docker}
 if grep -q '"containerd-snapshotter": true' /etc/docker/daemon.json 2>/dev/null; then

@@ -120,9 +120,8 @@ def test_a_drain_ends_under_a_steady_load_of_new_builds(cluster, client, settled
     cluster.wait(lambda: client.sh("pgrep -f '[d]ocker build' || :").strip(), "the load")
     (before,) = cluster.pods(NAMESPACE, APP)
     delete_pod(cluster)
-    # Half of the drain with new clients, 15 s until the Service knows, 10 s without a client, then the engine's own end: not
-    # the deadline.
-    cluster.wait(lambda: before["metadata"]["uid"] not in uids(cluster), "the drain ends", seconds=60 + 15 + 10 + 20)
+    # Half of the drain with new clients, 10 s without a client, then the engine's own end: not the deadline.
+    cluster.wait(lambda: before["metadata"]["uid"] not in uids(cluster), "the drain ends", seconds=60 + 10 + 25)
     cluster.rollout(NAMESPACE, APP)
     load.kill()
     load.communicate()
