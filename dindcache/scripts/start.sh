@@ -46,7 +46,7 @@ contain() {
         sleep 1
     done
     # The kubelet lets the whole pod die when it is over its memory limit. A lower one for what the engine starts keeps
-    # the engine out of it: 200 MiB less (the engine with eight builds has 150 MiB: test_crash.py), or half of a small limit.
+    # the engine out of it: 200 MiB less (the engine with eight builds stays below that: test_crash.py), or half of a small limit.
     limit=$(cat "$own/memory.max") || return
     [ "$limit" = max ] || {
         room=$((200 * 1024 * 1024))
