@@ -116,6 +116,18 @@ def _has_host(url: str) -> bool:
     return bool(match[1]) or (len(match[2]) <= 253 and bool(re.fullmatch(rf"{label}(\.{label})*", match[2])))
 
 
+def certificate_name(value: str) -> str:
+    """A DNS name, which may begin with ``*.``, or an IP address, as openssl writes it: ``DNS:…`` or ``IP:…``."""
+    try:
+        return f"IP:{ipaddress.ip_address(value)}"
+    except ValueError:
+        pass
+    name = value.removeprefix("*.").lower()
+    if len(name) > 253 or not re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", name) or any(len(part) > 63 for part in name.split(".")):
+        raise ValueError(f"certificate name must be a DNS name or an IP address, got {value!r}")
+    return f"DNS:{value.lower()}"
+
+
 def proxy(what: str, value: str) -> str:
     """A URL of a proxy, which may carry a user and a password: they are not repeated in the error."""
     url_without_user = re.sub(r"(?<=//)[^@/\s]*@", "", value)

@@ -29,16 +29,23 @@ from constructs import Construct, IValidation
 
 from dindcache import _check
 from dindcache._names import is_taken, take
+from dindcache.access import Access
 from dindcache.engine import Engine
 from dindcache.files import DaemonFiles
+from dindcache.tls import CertificateSecret, DaemonIdentity, SelfIssued, Tls
 from dindcache.volume import ClaimedVolume, LocalVolume
 
-_PORT = 2375
+# Docker's own: with and without TLS.
+_TLS_PORT, _PORT = 2376, 2375
 # After the drain: the engine gives its containers 15 s, then itself.
 _SHUTDOWN_SECONDS = 60
 # For an engine that recovers a large data-root after a crash.
 _RECOVERY_SECONDS = 600
 _STARTUP_PERIOD_SECONDS = 5
+# Until the kubelet has written a Secret that changed into the pod: its sync period and its cache's, a minute each, and room.
+_SYNC_SECONDS = 600
+# Where the image's entrypoint and Docker's documentation have it.
+_CLIENT_PATH = "/certs/client"
 
 
 class DindDaemon(Construct):
@@ -46,12 +53,16 @@ class DindDaemon(Construct):
 
     One at a time: an init container waits while another daemon has the volume. Before the pod ends it waits for its clients,
     at most ``drain``; what it cannot see are containers that run detached, and a client that follows logs holds it. It is
-    ready when the engine answers, and one that hangs is restarted after three answers missing, 10 s apart. It listens without
-    TLS: whoever reaches the port is root on its node.
+    ready when the engine answers, and one that hangs is restarted after three answers missing, 10 s apart. Who has a client
+    certificate and the client label is let in, and is root on the daemon's node.
 
     :param volume: where the engine keeps its data; one daemon a volume
     :param name: of the Deployment, the Service (so the host that clients write) and the label ``app``; by default the id
     :param image: of the engine; by default an exact release, so that a restart never upgrades it
+    :param tls: how daemon and clients trust each other: `SelfIssued`, `CertManager`, `GivenSecrets` or `NoTls`; by default a CA
+        of its own issues, with nothing to install
+    :param reload: how long a daemon whose certificate was renewed waits at most for a moment without clients, in whole
+        seconds; by default a day. Then it drains
     :param engine: its configuration, ``daemon.json``; a change restarts the daemon
     :param registry_mirrors: URLs of mirrors of Docker Hub, tried in this order
     :param insecure_registries: ``host[:port]`` or networks of registries without TLS
@@ -68,8 +79,8 @@ class DindDaemon(Construct):
     :param image_pull_secrets: Secrets to pull the image with
     :param annotations: of the pod, beside the one that keeps the cluster autoscaler from evicting it
     :raises ValueError: the name is invalid or taken in this chart, the volume has a daemon, a mirror is no URL, a registry no
-        host, an engine flag is no flag or one that is set already, drain is no whole number of seconds, or nodes are given
-        for a `LocalVolume`
+        host, an engine flag is no flag or one that is set already, drain or reload is no whole number of seconds, nodes are
+        given for a `LocalVolume`, or what ``tls`` says cannot be
     """
 
     def __init__(
@@ -80,6 +91,8 @@ class DindDaemon(Construct):
         volume: LocalVolume | ClaimedVolume,
         name: str | None = None,
         image: str = "docker:29.9.3-dind",
+        tls: Tls | None = None,
+        reload: Duration | None = None,
         engine: Engine | None = None,
         registry_mirrors: Sequence[str] = (),
         insecure_registries: Sequence[str] = (),
@@ -104,18 +117,32 @@ class DindDaemon(Construct):
             if class_name is not None:
                 _check.dns_subdomain(f"{what} name", class_name)
         drain_seconds = _check.whole_seconds("drain", drain or Duration.minutes(30))
+        reload_seconds = _check.whole_seconds("reload", reload or Duration.days(1))
+        tls = tls or SelfIssued()
+        identity = DaemonIdentity(
+            name=name,
+            namespace=Chart.of(scope).namespace,
+            image=image,
+            image_pull_secrets=image_pull_secrets,
+            hostname=volume.hostname if isinstance(volume, LocalVolume) else None,
+            handover=reload_seconds + drain_seconds + _SYNC_SECONDS,
+        )
+        tls.check(identity)
         engine = engine or Engine()
         flags = [
             *(f"--registry-mirror={_check.url('registry mirror', mirror)}" for mirror in registry_mirrors),
             *(f"--insecure-registry={_check.insecure_registry(registry)}" for registry in insecure_registries),
             *engine.checked_flags(engine_flags),
-            "--tls=false",  # said out loud, or the engine warns and sleeps for 16 s at each start
         ]
 
         super().__init__(scope, id)
         take(Chart.of(self), f"daemon {name}")
         take(volume, "daemon")
         self.name = name
+        self._certificates = tls.certificates(self, identity)
+        self._port = _TLS_PORT if self._certificates else _PORT
+        if not self._certificates:
+            flags.append("--tls=false")  # said out loud, or the engine warns and sleeps for 16 s at each start
         labels = {"app": name}
         volume.claim.metadata.add_label("app", name)
         files = DaemonFiles(self, "files", name=name, engine=engine)
@@ -162,10 +189,10 @@ class DindDaemon(Construct):
             name=name,
             image=image,
             image_pull_policy=ImagePullPolicy.IF_NOT_PRESENT,
-            command=[*lock, "sh", _script("start.sh")],
-            args=flags,
-            env_variables={"DOCKER_TLS_CERTDIR": EnvValue.from_value("")},
-            ports=[ContainerPort(name="daemon-port", number=_PORT)],
+            command=[*lock, "sh", _script("start.sh"), str(self._port), str(reload_seconds), str(drain_seconds)],
+            args=flags or None,
+            env_variables={"DOCKER_TLS_CERTDIR": EnvValue.from_value("/certs" if self._certificates else "")},
+            ports=[ContainerPort(name="daemon-port", number=self._port)],
             resources=resources or ContainerResources(),
             security_context=ContainerSecurityContextProps(
                 privileged=True,
@@ -174,7 +201,9 @@ class DindDaemon(Construct):
                 read_only_root_filesystem=False,
             ),
             lifecycle=ContainerLifecycle(
-                pre_stop=Handler.from_command(["sh", _script("drain.sh"), str(drain_seconds), str(_PORT)])
+                pre_stop=Handler.from_command(
+                    ["sh", _script("drain.sh"), str(drain_seconds // 2), str(drain_seconds), str(self._port)]
+                )
             ),
             startup=_probe("alive.sh", _STARTUP_PERIOD_SECONDS, failures=-(-startup_seconds // _STARTUP_PERIOD_SECONDS)),
             liveness=_probe("alive.sh", 10),
@@ -183,10 +212,16 @@ class DindDaemon(Construct):
         self.container.mount("/var/lib/docker/", volume)
         self.container.mount(DaemonFiles.SCRIPTS_PATH, files.scripts, read_only=True)
         self.container.mount(DaemonFiles.ENGINE_PATH, files.engine, read_only=True)
+        if self._certificates:
+            certificate = self._certificates.server.volume(self.deployment, "certificate")
+            self.container.mount("/certs/server", certificate, read_only=True)
         self._patch(
             {
                 # A hung engine has no clients to wait for.
                 "containers/0/livenessProbe/terminationGracePeriodSeconds": 15,
+                # It owns what it opens.
+                "initContainers/0/securityContext/capabilities": {"drop": ["ALL"]},
+                "initContainers/0/securityContext/seccompProfile": {"type": "RuntimeDefault"},
                 "priorityClassName": priority_class_name,
                 "runtimeClassName": runtime_class_name,
                 "imagePullSecrets": [{"name": secret.name} for secret in image_pull_secrets],
@@ -198,9 +233,16 @@ class DindDaemon(Construct):
             "service",
             metadata=k8s.ObjectMeta(name=name, labels=labels),
             spec=k8s.ServiceSpec(
-                ports=[k8s.ServicePort(port=_PORT, target_port=k8s.IntOrString.from_number(_PORT))],
+                ports=[k8s.ServicePort(port=self._port, target_port=k8s.IntOrString.from_number(self._port))],
                 selector=labels,
             ),
+        )
+        self.access = Access(
+            self,
+            "access",
+            name=name,
+            port=self._port,
+            namespaces=[identity.namespace, *tls.client_namespaces] if identity.namespace else [],
         )
 
     def _patch(self, pod: dict[str, Any]) -> None:
@@ -211,7 +253,7 @@ class DindDaemon(Construct):
     @property
     def host(self) -> str:
         """What a client in the daemon's own namespace writes as its ``DOCKER_HOST``."""
-        return f"tcp://{self.name}:{_PORT}"
+        return f"tcp://{self.name}:{self._port}"
 
     def host_from(self, namespace: str | None) -> str:
         """What a client in a namespace writes as its ``DOCKER_HOST``.
@@ -224,20 +266,44 @@ class DindDaemon(Construct):
             return self.host
         if own is None:
             raise ValueError(f"daemon's chart must have a namespace to have clients in another one, got {namespace!r}")
-        return f"tcp://{self.name}.{own}.svc:{_PORT}"
+        return f"tcp://{self.name}.{own}.svc:{self._port}"
+
+    def client_secret_from(self, namespace: str | None) -> CertificateSecret | None:
+        """The Secret with a client's certificate in a namespace; None for a daemon without TLS.
+
+        :param namespace: the client's, None for that of ``kubectl apply``
+        :raises ValueError: it gets none
+        """
+        if self._certificates is None:
+            return None
+        if namespace not in self._certificates.clients:
+            raise ValueError(f"client's namespace must be one of client_namespaces to have a client Secret, got {namespace!r}")
+        return self._certificates.clients[namespace]
 
     def connect(self, workload: Workload) -> None:
-        """Make a workload a client: ``DOCKER_HOST`` in each container that it has now, init containers too.
+        """Make a workload a client, with the label that the NetworkPolicy admits, ``DOCKER_HOST`` and a certificate.
+
+        Each container that it has now gets them, init containers too.
 
         :param workload: a Deployment, Job, CronJob or other workload of cdk8s-plus, in any chart
-        :raises ValueError: the workload has no container yet, or is of another namespace while the daemon's chart has none
+        :raises ValueError: the workload has no container yet, or is of a namespace that gets no client Secret
         """
         containers = [*workload.init_containers, *workload.containers]
         if not containers:
             raise ValueError(f"workload must have its containers before it connects, got none in {workload.node.path!r}")
-        host = self.host_from(Chart.of(workload).namespace)
+        namespace = Chart.of(workload).namespace
+        variables = {"DOCKER_HOST": self.host_from(namespace)}
+        secret = self.client_secret_from(namespace)
+        if secret:
+            variables |= {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": _CLIENT_PATH}
+        volume = secret and secret.volume(workload, "docker-certificate")
+        for label, value in Access.CLIENT_LABELS.items():
+            workload.pod_metadata.add_label(label, value)
         for container in containers:
-            container.env.add_variable("DOCKER_HOST", EnvValue.from_value(host))
+            for variable, value in variables.items():
+                container.env.add_variable(variable, EnvValue.from_value(value))
+            if volume:
+                container.mount(_CLIENT_PATH, volume, read_only=True)
 
 
 @jsii.implements(IValidation)

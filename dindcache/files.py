@@ -8,7 +8,8 @@ from constructs import Construct
 
 from dindcache.engine import Engine
 
-_SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.sh"))
+_NAMES = ("alive.sh", "drain.sh", "lock.sh", "ready.sh", "reload.sh", "start.sh")
+_SCRIPTS = [Path(__file__).parent / "scripts" / name for name in _NAMES]
 
 
 class DaemonFiles(Construct):

@@ -61,7 +61,8 @@ class PruneSchedule(Construct):
         _check.schedule(schedule)
         if time_zone is not None:
             _check.time_zone(time_zone)
-        daemon.host_from(Chart.of(scope).namespace)  # refused before there is a half of it
+        daemon.client_secret_from(Chart.of(scope).namespace)  # refused before there is a half of it
+        daemon.host_from(Chart.of(scope).namespace)
 
         super().__init__(scope, id)
         self.cron_job = CronJob(
@@ -89,8 +90,12 @@ class PruneSchedule(Construct):
                 )
             ],
         )
-        # On the Job, never on its pod: the daemon's Service selects pods by this label.
+        pod = "/spec/jobTemplate/spec/template/spec"
         ApiObject.of(self.cron_job).add_json_patch(
-            JsonPatch.add("/spec/jobTemplate/metadata", {"labels": {"app": daemon.name}})
+            # On the Job, never on its pod: the daemon's Service selects pods by this label.
+            JsonPatch.add("/spec/jobTemplate/metadata", {"labels": {"app": daemon.name}}),
+            # What the Pod Security level "restricted" asks for besides.
+            JsonPatch.add(f"{pod}/securityContext/seccompProfile", {"type": "RuntimeDefault"}),
+            JsonPatch.add(f"{pod}/containers/0/securityContext/capabilities", {"drop": ["ALL"]}),
         )
         daemon.connect(self.cron_job)

@@ -89,6 +89,7 @@ class LocalVolume(Construct):
 
         super().__init__(scope, id)
         take(Chart.of(self), f"volume {volume_name}")
+        self.hostname = hostname
         self.storage = storage
         self.storage_class = storage_class or LocalStorageClass(self, "class", name=cluster_name(scope, id))
         namespace = Chart.of(self).namespace

@@ -23,10 +23,10 @@ A GitLab job of the article, put right (it has ``tages`` for ``tags``)::
 from pathlib import Path
 
 from cdk8s import ApiObject, App, Chart, Cron, JsonPatch, Size
-from cdk8s_plus_27 import EnvValue
+from cdk8s_plus_27 import EnvValue, Namespaces
 from constructs import Construct
 
-from dindcache import DindDaemon, LocalStorageClass, LocalVolume, Prune, PruneSchedule
+from dindcache import DindDaemon, LocalStorageClass, LocalVolume, NoTls, Prune, PruneSchedule
 
 
 class Article(Chart):
@@ -49,10 +49,13 @@ class Article(Chart):
             "docker-dind",
             volume=volume,
             image="docker:dind",
+            tls=NoTls(),
             registry_mirrors=["https://ot2k4d59.mirror.aliyuncs.com/"],
         )
         daemon.container.env.add_variable("DOCKER_DRIVER", EnvValue.from_value("overlay2"))
         daemon.container.env.add_variable("DOCKER_HOST", EnvValue.from_value("tcp://0.0.0.0:2375"))
+        # The article's job carries no label.
+        daemon.access.allow_clients(Namespaces.select(self, "clients", names=["kube-ops"]))
         clear_cache = PruneSchedule(
             self,
             "clear-cache",

@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 POD = "spec.template.spec"
 JOB_POD = f"spec.jobTemplate.{POD}"
 DIND, INIT = f"{POD}.containers[docker-dind]", f"{POD}.initContainers[wait-for-lock]"
-SCRIPTS = ("alive.sh", "drain.sh", "lock.sh", "ready.sh", "start.sh")
+SCRIPTS = ("alive.sh", "drain.sh", "lock.sh", "ready.sh", "reload.sh", "start.sh")
 # What a pod of cdk8s-plus says that Kubernetes would assume (but for the token, and the time to end).
 POD_DEFAULTS = {
     "automountServiceAccountToken": False,
@@ -75,17 +75,19 @@ ADDED: dict[str, dict[str, Any]] = {
         f"{INIT}.imagePullPolicy": "IfNotPresent",
         **command(f"{INIT}.command", "sh", "/etc/dindcache/lock.sh", "true"),
         f"{INIT}.securityContext.allowPrivilegeEscalation": False,
+        f"{INIT}.securityContext.capabilities.drop[0]": "ALL",
         f"{INIT}.securityContext.privileged": False,
         f"{INIT}.securityContext.readOnlyRootFilesystem": True,
         f"{INIT}.securityContext.runAsNonRoot": False,
         f"{INIT}.securityContext.runAsUser": 0,
+        f"{INIT}.securityContext.seccompProfile.type": "RuntimeDefault",
         f"{INIT}.volumeMounts[docker-dind-data-vol].mountPath": "/var/lib/docker/",
         f"{INIT}.volumeMounts[docker-dind-data-vol].readOnly": True,
         f"{INIT}.volumeMounts[scripts].mountPath": "/etc/dindcache",
         f"{INIT}.volumeMounts[scripts].readOnly": True,
-        **command(f"{DIND}.command", "sh", "/etc/dindcache/lock.sh", "sh", "/etc/dindcache/start.sh"),
+        **command(f"{DIND}.command", "sh", "/etc/dindcache/lock.sh", "sh", "/etc/dindcache/start.sh", "2375", "86400", "1800"),
         f"{DIND}.args[1]": "--tls=false",  # no 16 s of warning at each start
-        **command(f"{DIND}.lifecycle.preStop.exec.command", "sh", "/etc/dindcache/drain.sh", "1800", "2375"),
+        **command(f"{DIND}.lifecycle.preStop.exec.command", "sh", "/etc/dindcache/drain.sh", "900", "1800", "2375"),
         **probe(f"{DIND}.startupProbe", "alive.sh", 5, 480),
         **probe(f"{DIND}.livenessProbe", "alive.sh", 10, 3),
         f"{DIND}.livenessProbe.terminationGracePeriodSeconds": 15,
@@ -107,10 +109,13 @@ ADDED: dict[str, dict[str, Any]] = {
         "spec.jobTemplate.spec.backoffLimit": 2,
         "spec.jobTemplate.spec.template.metadata.labels.cdk8s.io/metadata.addr": ("article-clear-cache-cron-job-c8ff82c1"),
         **{f"{JOB_POD}.{field}": value for field, value in POD_DEFAULTS.items()},
+        "spec.jobTemplate.spec.template.metadata.labels.dindcache/client": "true",
         f"{JOB_POD}.securityContext.runAsNonRoot": True,
+        f"{JOB_POD}.securityContext.seccompProfile.type": "RuntimeDefault",
         f"{JOB_POD}.terminationGracePeriodSeconds": 30,
         f"{JOB_POD}.containers[clear-cache].imagePullPolicy": "IfNotPresent",
         f"{JOB_POD}.containers[clear-cache].securityContext.allowPrivilegeEscalation": False,
+        f"{JOB_POD}.containers[clear-cache].securityContext.capabilities.drop[0]": "ALL",
         f"{JOB_POD}.containers[clear-cache].securityContext.privileged": False,
         f"{JOB_POD}.containers[clear-cache].securityContext.readOnlyRootFilesystem": True,
         f"{JOB_POD}.containers[clear-cache].securityContext.runAsGroup": 1000,
@@ -139,8 +144,12 @@ def load(path: Path) -> dict[str, dict[str, Any]]:
 
 def test_the_example_is_the_article_and_what_is_listed():
     article, example = load(HERE / "article.yaml"), load(HERE.parent / "examples" / "article.k8s.yaml")
-    # The one object that is added: what it holds is pinned by golden files.
+    # The two objects that are added: what they hold is pinned by golden files and below.
     files = example.pop("ConfigMap")
+    assert (
+        example.pop("NetworkPolicy")["spec.ingress[1].from[0].namespaceSelector.matchLabels.kubernetes.io/metadata.name"]
+        == "kube-ops"
+    )
     assert json.loads(files["data.daemon.json"])["storage-driver"] == "overlay2"
     assert example["Deployment"].pop("spec.template.metadata.annotations.checksum/config")
     assert example == {kind: {**article[kind], **added} for kind, added in ADDED.items()}

@@ -15,7 +15,7 @@ from cdk8s_plus_27 import (
     Secret,
 )
 
-from dindcache import ClaimedVolume, DindDaemon
+from dindcache import ClaimedVolume, DindDaemon, GivenSecrets, NoTls, SelfIssued
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_dind_daemon_with_everything(chart, golden, volume):
         image_pull_secrets=[Secret.from_secret_name(chart, "secret", "registry-example")],
         annotations={"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
     )
-    assert daemon.host == "tcp://docker-dind:2375"
+    assert daemon.host == "tcp://docker-dind:2376"
     golden(chart)
 
 
@@ -73,15 +73,44 @@ def test_connect(chart, find, volume, workload_type):
     manifest = find(workload_type.__name__, "test-client")
     spec = manifest["spec"]["jobTemplate"]["spec"] if workload_type is CronJob else manifest["spec"]
     pod = spec["template"]["spec"]
+    assert spec["template"]["metadata"]["labels"]["dindcache/client"] == "true"
+    items = [{"key": key, "path": key} for key in ("ca.pem", "cert.pem", "key.pem")]
+    assert pod["volumes"] == [{"name": "docker-certificate", "secret": {"secretName": "docker-dind-client", "items": items}}]
     for container in (pod["containers"][0], pod["initContainers"][0]):
-        assert container["env"] == [{"name": "DOCKER_HOST", "value": "tcp://docker-dind:2375"}]
+        assert container["env"] == [
+            {"name": "DOCKER_HOST", "value": "tcp://docker-dind:2376"},
+            {"name": "DOCKER_TLS_VERIFY", "value": "1"},
+            {"name": "DOCKER_CERT_PATH", "value": "/certs/client"},
+        ]
+        assert container["volumeMounts"] == [{"mountPath": "/certs/client", "name": "docker-certificate", "readOnly": True}]
 
 
 def test_connect_from_another_namespace(chart, volume):
-    daemon = DindDaemon(chart, "docker-dind", volume=volume)
+    daemon = DindDaemon(chart, "docker-dind", volume=volume, tls=SelfIssued(client_namespaces=["builds"]))
     other = Chart(App(), "other", namespace="builds")
     daemon.connect(Job(other, "job", containers=[ContainerProps(image="docker:cli")]))
-    assert container_of(other.to_json()[0])["env"][0]["value"] == "tcp://docker-dind.kube-ops.svc:2375"
+    (job,) = other.to_json()
+    assert container_of(job)["env"][0]["value"] == "tcp://docker-dind.kube-ops.svc:2376"
+    assert job["spec"]["template"]["spec"]["volumes"][0]["secret"]["secretName"] == "docker-dind.kube-ops-client"
+
+
+@pytest.mark.parametrize("tls", [SelfIssued(client_namespaces=["builds"]), GivenSecrets(server="server", client="client")])
+def test_connect_where_no_secret_is_is_refused(chart, volume, tls):
+    daemon = DindDaemon(chart, "docker-dind", volume=volume, tls=tls)
+    other = Chart(App(), "other", namespace="elsewhere")
+    job = Job(other, "job", containers=[ContainerProps(image="docker:cli")])
+    with pytest.raises(ValueError, match=r"client's namespace must be one of client_namespaces .* got 'elsewhere'"):
+        daemon.connect(job)
+    assert "env" not in container_of(other.to_json()[0])
+
+
+def test_connect_without_tls(chart, volume):
+    daemon = DindDaemon(chart, "docker-dind", volume=volume, tls=NoTls())
+    other = Chart(App(), "other", namespace="builds")
+    daemon.connect(Job(other, "job", containers=[ContainerProps(image="docker:cli")]))
+    (job,) = other.to_json()
+    assert container_of(job)["env"] == [{"name": "DOCKER_HOST", "value": "tcp://docker-dind.kube-ops.svc:2375"}]
+    assert job["spec"]["template"]["metadata"]["labels"]["dindcache/client"] == "true"
 
 
 def test_connect_from_a_namespace_to_none_is_refused():

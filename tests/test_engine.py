@@ -133,7 +133,7 @@ def test_the_times_follow_from_the_drain(chart, find, volume, drain, times):
     spec = find("Deployment")["spec"]
     pod = spec["template"]["spec"]
     (container,) = pod["containers"]
-    assert container["lifecycle"]["preStop"]["exec"]["command"][-2:] == [str(drain * 60), "2375"]
+    assert container["lifecycle"]["preStop"]["exec"]["command"][-3:] == [str(drain * 30), str(drain * 60), "2376"]
     assert pod["terminationGracePeriodSeconds"] == grace
     assert container["startupProbe"]["failureThreshold"] * container["startupProbe"]["periodSeconds"] == startup
     assert spec["progressDeadlineSeconds"] == progress

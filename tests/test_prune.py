@@ -3,6 +3,8 @@ from cdk8s import App, Chart, Cron, Size
 
 from dindcache import ClaimedVolume, DindDaemon, Prune, PruneSchedule
 
+NAME = "docker-dind-clear-cache"
+
 
 @pytest.fixture
 def daemon(chart):
@@ -24,19 +26,20 @@ def test_prune_everything(chart, find, daemon):
         prune=Prune.EVERYTHING,
         image="registry.example/docker:cli",
     )
-    spec = find("CronJob")["spec"]
+    spec = find("CronJob", "docker-dind-clear-all")["spec"]
     assert spec["schedule"] == "*/30 1-5 * * mon-fri"
     assert spec["timeZone"] == "Europe/Berlin"
     assert spec["concurrencyPolicy"] == "Forbid"
     container = spec["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
     assert container["command"] == ["docker", "system", "prune", "-af"]
     assert container["image"] == "registry.example/docker:cli"
-    assert container["env"] == [{"name": "DOCKER_HOST", "value": "tcp://docker-dind:2375"}]
+    assert container["env"][0] == {"name": "DOCKER_HOST", "value": "tcp://docker-dind:2376"}
+    assert container["volumeMounts"] == [{"mountPath": "/certs/client", "name": "docker-certificate", "readOnly": True}]
 
 
 def test_the_service_does_not_select_the_job_pods(chart, find, daemon):
     PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.weekly())
-    job = find("CronJob")["spec"]["jobTemplate"]
+    job = find("CronJob", NAME)["spec"]["jobTemplate"]
     assert job["metadata"]["labels"] == {"app": "docker-dind"}
     assert "app" not in job["spec"]["template"]["metadata"]["labels"]
 
@@ -80,7 +83,7 @@ def test_another_number_of_fields_is_refused(chart, daemon, minute):
 )
 def test_what_the_controller_takes_is_taken(chart, find, daemon, field):
     PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.schedule(**field))
-    assert next(iter(field.values())) in find("CronJob")["spec"]["schedule"].split()
+    assert next(iter(field.values())) in find("CronJob", NAME)["spec"]["schedule"].split()
 
 
 @pytest.mark.parametrize("time_zone", ["", "Local", "Mars/Phobos", "europe"])
@@ -95,7 +98,7 @@ def test_a_daemon_that_cannot_be_named_is_refused_and_the_id_stays_free():
     daemon = DindDaemon(chart, "docker-dind", volume=ClaimedVolume(chart, "docker", storage=Size.gibibytes(1)))
     other = Chart(App(), "other", namespace="elsewhere")
     for _ in range(2):
-        with pytest.raises(ValueError, match="daemon's chart must have a namespace .* got 'elsewhere'"):
+        with pytest.raises(ValueError, match="client's namespace must be one of client_namespaces .* got 'elsewhere'"):
             PruneSchedule(other, "clear-cache", daemon=daemon, schedule=Cron.weekly())
 
 

@@ -14,6 +14,8 @@ NAMESPACES = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", 
 if os.getuid() != 0:
     NAMESPACES += ["--user", "--map-root-user"]
 
+START = ("2376", "86400", "1800")  # the port, and what the reload goes by
+
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -29,8 +31,9 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
         if busybox is None:
             pytest.skip("needs busybox")
         subprocess.run([busybox, "--install", "-s", path], check=True)
-        if not (path / "flock").exists():  # Debian's has none
-            (path / "flock").symlink_to(shutil.which("flock") or "flock")
+        for program in ("flock", "openssl"):
+            if not (path / program).exists():  # Debian's BusyBox has no flock, nobody's an openssl
+                (path / program).symlink_to(shutil.which(program) or program)
         search = str(path)
     else:
         search = f"{path}:{os.environ['PATH']}"
@@ -118,14 +121,16 @@ def test_a_shared_process_namespace_is_refused(start):
 
 def test_the_engine_gets_the_pods_mtu(start):
     setup = "ip link add eth7 type veth peer eth8 && ip link set eth7 mtu 1390 up && ip addr add 10.1.1.1/24 dev eth7"
-    status, lines = end(start("start.sh", "--debug", "--tls=false", setup=f"{setup} && ip route add default via 10.1.1.2"))
+    status, lines = end(
+        start("start.sh", *START, "--debug", "--tls=false", setup=f"{setup} && ip route add default via 10.1.1.2")
+    )
     assert status == 0
     mtu = ["--mtu=1390", "--default-network-opt=bridge=com.docker.network.driver.mtu=1390"]
     assert lines[-4:] == [*mtu, "--debug", "--tls=false"]
 
 
 def test_what_a_node_does_not_have_is_said_and_left_out(start):
-    status, lines = end(start("start.sh", "--tls=false"))
+    status, lines = end(start("start.sh", *START, "--tls=false"))
     assert status == 0
     assert lines[0] == "dindcache: left out: the pod network's MTU (no interface eth0)"
     assert not [line for line in lines if line.startswith("--mtu")]
@@ -134,15 +139,15 @@ def test_what_a_node_does_not_have_is_said_and_left_out(start):
 
 def test_images_of_the_other_store_are_named(start):
     setup = "mkdir -p $DATA_ROOT/containerd/daemon/io.containerd.content.v1.content/blobs"
-    _, lines = end(start("start.sh", setup=setup))
+    _, lines = end(start("start.sh", *START, setup=setup))
     note = "dindcache: the containerd image store has images on this volume: they are kept there, and not shown"
     assert note in lines
-    _, lines = end(start("start.sh", setup="rm -r $DATA_ROOT/containerd"))
+    _, lines = end(start("start.sh", *START, setup="rm -r $DATA_ROOT/containerd"))
     assert note not in lines
 
 
 def test_a_drain_without_clients_ends_after_ten_seconds(start):
-    status, lines = end(start("drain.sh", "60", "2375"))
+    status, lines = end(start("drain.sh", "30", "60", "2375"))
     assert (status, lines) == (
         0,
         ["dindcache: drain: waiting for clients, at most 60 s", "dindcache: drain: no client for 10 s"],
@@ -160,7 +165,7 @@ time.sleep(60)
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_a_drain_waits_for_a_client_and_ends_at_its_deadline(start, address):
-    drain = start("drain.sh", "4", "2375", setup=f"ip link set lo up && {CLIENT.format(address=address)}")
+    drain = start("drain.sh", "2", "4", "2375", setup=f"ip link set lo up && {CLIENT.format(address=address)}")
     status, lines = end(drain)
     assert (status, lines) == (
         0,
@@ -173,7 +178,7 @@ def test_a_drain_waits_for_a_client_and_ends_at_its_deadline(start, address):
 
 
 def test_a_drain_ends_at_once_when_the_engine_does_not_answer(start):
-    drain = start("drain.sh", "60", "2375", environment={"DOCKER_STATUS": "1"})
+    drain = start("drain.sh", "30", "60", "2375", environment={"DOCKER_STATUS": "1"})
     status, lines = end(drain, seconds=9)
     assert (status, lines[-1]) == (0, "dindcache: drain: the engine does not answer")
 
@@ -202,3 +207,37 @@ def test_the_first_answer_after_a_wait_ends_the_patience(start):
 def test_a_ready_engine_answers(start):
     assert end(start("ready.sh"))[0] == 0
     assert end(start("ready.sh", environment={"DOCKER_STATUS": "1"}))[0] == 1
+
+
+# A certificate in place of the one that is there.
+RENEW = """cd "$CERTIFICATES"
+printf '[req]\ndistinguished_name=name\n[name]\n' >conf
+openssl req -config conf -x509 -newkey rsa:2048 -nodes -subj /CN=$1 -keyout new.key -out new.crt 2>/dev/null
+cp new.crt ca.pem; cp new.crt cert.pem; cp new.key key.pem"""
+# It lasts for four seconds, or until it is told to end; after two something happens to its certificate.
+ENGINE = """trap 'echo "ended in order"; exit' TERM
+for tenth in $(seq 40); do [ "$tenth" != 20 ] || {then}; sleep 0.1; done
+echo 'not ended'"""
+
+
+@pytest.mark.parametrize(
+    ("then", "expected"),
+    [
+        (":", ["not ended"]),
+        ("renew second", ["the certificate was renewed", "drain: 0 connections left at the deadline", "ended in order"]),
+        ('echo other >"$CERTIFICATES/key.pem"', ["the certificate that was renewed is not usable", "not ended"]),
+    ],
+)
+def test_a_renewed_certificate_restarts_the_engine_in_order(start, tmp_path, then, expected):
+    (tmp_path / "certificates").mkdir()
+    process = start(
+        "start.sh",
+        *("2376", "0", "1"),
+        setup=f"{tmp_path}/bin/renew first",
+        environment={"CERTIFICATES": str(tmp_path / "certificates"), "POLL_SECONDS": "0.2"},
+        programs={"renew": RENEW, "dockerd-entrypoint.sh": ENGINE.format(then=then)},
+    )
+    _, lines = end(process)
+    said = [line for line in lines if any(text in line for text in ("renewed", "deadline", "ended"))]
+    assert len(said) == len(expected)
+    assert all(text in line for text, line in zip(expected, said, strict=True))

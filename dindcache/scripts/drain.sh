@@ -1,8 +1,9 @@
 #!/bin/sh
-# preStop: wait until no client has been connected for 10 s: drain.sh SECONDS PORT, at most that many seconds.
-# A client is a connection to the port, so probes, which use the socket, do not count.
+# preStop: wait until no client has been connected for 10 s: drain.sh CLOSE_SECONDS SECONDS PORT, at most that many seconds,
+# from the first number of them on without new ones. A client is a connection to the port, so probes, which use the socket, do
+# not count.
 set -eu
-seconds=$1 port=$2
+close=$1 seconds=$2 port=$3
 closed=/run/dindcache.closed # turns readiness false
 note() { echo "dindcache: $*" >/proc/1/fd/2 || :; } # a hook's own output is not in the log
 now() { cut -d. -f1 /proc/uptime; }
@@ -22,7 +23,7 @@ while :; do
     elif [ "$elapsed" -ge "$seconds" ]; then
         note "drain: $clients connections left at the deadline"
         exit 0
-    elif [ "$elapsed" -ge $((seconds / 2)) ] && [ ! -e "$closed" ]; then
+    elif [ "$elapsed" -ge "$close" ] && [ ! -e "$closed" ]; then
         note "drain: no new clients from here on"
         touch "$closed"
         # Readiness alone does not reach the Service here: Kubernetes 1.36 was seen to keep a pod that ends ready (measured).

@@ -1,7 +1,9 @@
 #!/bin/sh
-# Start the engine with what only its node can say, then its flags: start.sh [FLAG...]
+# Start the engine with what only its node can say, then its flags: start.sh PORT RELOAD_SECONDS DRAIN_SECONDS [FLAG...]
 # What the node does not allow is said and left out.
 set -eu
+port=$1 reload_seconds=$2 drain_seconds=$3
+shift 3
 trap 'exit 143' TERM # process 1 ignores it otherwise
 note() { echo "dindcache: $*" >&2; }
 
@@ -15,7 +17,7 @@ fi
 
 # A drain that ended in a restart of the container alone leaves its door closed: the pod's network stays.
 for tables in iptables ip6tables; do
-    while "$tables" -w -D INPUT -p tcp --dport 2375 --syn -j REJECT --reject-with tcp-reset 2>/dev/null; do :; done
+    while "$tables" -w -D INPUT -p tcp --dport "$port" --syn -j REJECT --reject-with tcp-reset 2>/dev/null; do :; done
 done
 
 # Each image store has its own files, and by itself the engine does not say that it leaves the other's alone.
@@ -68,5 +70,8 @@ if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
         note "left out: containers and build steps within this pod's limits (cgroup v2 at $own)"
     fi
 fi
+
+# Here, for it is in the engine's cgroup now.
+[ ! -e "${CERTIFICATES:-/certs/server}/cert.pem" ] || sh "${0%/*}/reload.sh" "$reload_seconds" "$drain_seconds" "$port" &
 
 exec dockerd-entrypoint.sh "$@"

@@ -46,7 +46,7 @@ def lines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         + "".join(f"cat >/etc/dindcache/{name} <<'END-OF-FILE'\n{text}END-OF-FILE\n" for name, text in files.items())
         + "export DOCKER_TLS_CERTDIR=\n"
         + "sh /etc/dindcache/driver.sh &\n"
-        + "exec sh /etc/dindcache/lock.sh sh /etc/dindcache/start.sh --tls=false\n"
+        + "exec sh /etc/dindcache/lock.sh sh /etc/dindcache/start.sh 2375 0 0 --tls=false\n"
     )
     done = subprocess.run([vm, script, "500M"], capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
