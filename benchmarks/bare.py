@@ -34,7 +34,7 @@ def _call(cls: type, values: dict[str, Any], before: str = "") -> str:
     types = typing.get_type_hints(vars(cls)["__init__"])
     arguments = []
     for key, value in values.items():
-        name = re.sub(r"(?<!^)(?=[A-Z])", "_", key.replace("FQDN", "Fqdn")).lower()
+        name = re.sub(r"(?<!^)(?=[A-Z])", "_", key.replace("FQDN", "Fqdn").replace("API", "Api")).lower()
         arguments.append(f"{name}={_value(value, types[name])}")
     return f"k8s.{cls.__name__}({before}{', '.join(arguments)})"
 

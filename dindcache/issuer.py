@@ -10,7 +10,7 @@ from cdk8s_plus_27 import k8s
 from constructs import Construct
 
 _SCRIPT = Path(__file__).parent / "scripts" / "issue.sh"
-_USER = 1000
+_USER = 10000  # above those that a node has
 
 
 class Issuer(Construct):

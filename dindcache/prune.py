@@ -86,7 +86,7 @@ class PruneSchedule(Construct):
                     command=["docker", *prune.value],
                     resources=ContainerResources(),
                     # The image's own user is root, which a pod that is no root must not be.
-                    security_context=ContainerSecurityContextProps(user=1000, group=1000),
+                    security_context=ContainerSecurityContextProps(user=10000, group=10000),
                 )
             ],
         )

@@ -118,9 +118,9 @@ ADDED: dict[str, dict[str, Any]] = {
         f"{JOB_POD}.containers[clear-cache].securityContext.capabilities.drop[0]": "ALL",
         f"{JOB_POD}.containers[clear-cache].securityContext.privileged": False,
         f"{JOB_POD}.containers[clear-cache].securityContext.readOnlyRootFilesystem": True,
-        f"{JOB_POD}.containers[clear-cache].securityContext.runAsGroup": 1000,
+        f"{JOB_POD}.containers[clear-cache].securityContext.runAsGroup": 10000,
         f"{JOB_POD}.containers[clear-cache].securityContext.runAsNonRoot": True,
-        f"{JOB_POD}.containers[clear-cache].securityContext.runAsUser": 1000,
+        f"{JOB_POD}.containers[clear-cache].securityContext.runAsUser": 10000,
     },
 }
 

@@ -4,8 +4,9 @@ import base64
 import os
 import shutil
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,21 @@ Secrets = dict[str, dict[str, bytes]]
 Issue = Callable[..., Secrets]
 
 
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """One that every user gets to."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
 @pytest.fixture(params=["sh", "busybox"])
-def issue(request: pytest.FixtureRequest, tmp_path: Path) -> Issue:
+def issue(request: pytest.FixtureRequest, directory: Path) -> Issue:
     """Run the script on the Secrets that there are (by their name); the Secrets that it writes."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("needs openssl")
-    path = tmp_path / "bin"
+    path = directory / "bin"
     path.mkdir()
     shell = shutil.which(request.param)
     if shell is None:
@@ -38,21 +47,23 @@ def issue(request: pytest.FixtureRequest, tmp_path: Path) -> Issue:
     def issue(
         secrets: Secrets, *names: str, generation: int = 1, later: int = 0, lifetime: int = 90, renew: int = 30, status: int = 0
     ) -> Secrets:
-        for name in ("issued", "work"):
-            shutil.rmtree(tmp_path / name, ignore_errors=True)
-            (tmp_path / name).mkdir()
+        issued, work = directory / "issued", directory / "work"
+        for fresh in (issued, work):
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir()
+        work.chmod(0o777)
         mounts = {"server": "docker-dind-server", "client": "docker-dind-client", "ca": f"docker-dind-ca-{generation}"}
         for mount, name in {**mounts, "previous": f"docker-dind-ca-{generation - 1}"}.items():
-            directory = tmp_path / "issued" / mount
-            directory.mkdir()
+            (issued / mount).mkdir()
             for key, value in secrets.get(name, {}).items():
-                (directory / key).write_bytes(value)
+                (issued / mount / key).write_bytes(value)
+                (issued / mount / key).chmod(0o444)
         done = subprocess.run(
             [*command, str(SCRIPT), *names],
             env={
                 "PATH": search,
-                "ISSUED": str(tmp_path / "issued"),
-                "WORK": str(tmp_path / "work"),
+                "ISSUED": str(issued),
+                "WORK": str(work),
                 "NAME": "docker-dind",
                 "NAMESPACE": "kube-ops",
                 "GENERATION": str(generation),
@@ -62,6 +73,7 @@ def issue(request: pytest.FixtureRequest, tmp_path: Path) -> Issue:
                 "CLIENTS": "kube-ops/docker-dind-client builds/docker-dind.kube-ops-client",
                 "NOW": str(int(time.time()) + later),
             },
+            user=10000 if os.getuid() == 0 else None,  # root may write what the pod's user may not
             check=False,
             capture_output=True,
             text=True,
@@ -72,7 +84,7 @@ def issue(request: pytest.FixtureRequest, tmp_path: Path) -> Issue:
         assert "PRIVATE" not in done.stdout + done.stderr
         manifests: list[Any] = []
         for file in ("ca.yaml", "certificates.yaml"):
-            manifests += yaml.safe_load_all((tmp_path / "work" / "out" / file).read_text())
+            manifests += yaml.safe_load_all((work / "out" / file).read_text())
         assert [manifest["metadata"]["namespace"] for manifest in manifests] == ["kube-ops", "kube-ops", "kube-ops", "builds"]
         written = {
             manifest["metadata"]["name"]: {key: base64.b64decode(value) for key, value in manifest["data"].items()}
@@ -132,11 +144,15 @@ def test_a_name_more_is_a_certificate_more(issue):
 
 
 @pytest.mark.parametrize(
-    "broken",
-    [{}, {"cert.pem": b""}, {"key.pem": b"-----BEGIN"}, {"cert.pem": b"no certificate"}],
+    ("name", "broken"),
+    [
+        ("docker-dind-client", {}),
+        ("docker-dind-client", {"cert.pem": b""}),
+        ("docker-dind-server", {"key.pem": b"-----BEGIN"}),
+        ("docker-dind-server", {"cert.pem": b"no certificate"}),
+    ],
     ids=["lost", "empty", "half a key", "no certificate"],
 )
-@pytest.mark.parametrize("name", ["docker-dind-server", "docker-dind-client"])
 def test_what_is_lost_or_half_written_heals(issue, tmp_path, name, broken):
     secrets = issue({})
     healed = issue({**secrets, name: {**secrets[name], **broken} if broken else {}})

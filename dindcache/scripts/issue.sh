@@ -10,8 +10,9 @@ set -eu
 umask 077 # keys
 issued=${ISSUED:-/issued} work=${WORK:-/work}
 cd "$work"
-mkdir -p ca signer server client out
+mkdir -p ca server client out
 say() { echo "dindcache: $*" >&2; }
+copy() { cat "$1" >"$2"; } # without the mode of what is mounted, which forbids to write
 
 # $1 has a CA: certificate and key of it, not yet over.
 is_ca() {
@@ -27,7 +28,8 @@ printf '[req]\ndistinguished_name=name\n[name]\n' >request.conf
 key() { openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$1" 2>/dev/null; }
 
 if is_ca "$issued/ca"; then
-    cp "$issued/ca/ca.pem" "$issued/ca/ca-key.pem" ca/
+    copy "$issued/ca/ca.pem" ca/ca.pem
+    copy "$issued/ca/ca-key.pem" ca/ca-key.pem
 else
     say "a new CA, generation $GENERATION"
     key ca/ca-key.pem
@@ -42,7 +44,7 @@ fi
 
 # A change of the CA: first everyone trusts both, then the new one signs, then the old one is no longer trusted.
 signer=ca
-cp ca/ca.pem bundle.pem
+copy ca/ca.pem bundle.pem
 began=$(openssl x509 -in ca/ca.pem -noout -startdate -dateopt iso_8601 | sed 's/.*=//; s/Z$//')
 age=$((${NOW:-$(date -u +%s)} - $(date -u -d "$began" +%s)))
 if is_ca "$issued/previous" && [ "$age" -lt $((2 * HANDOVER_SECONDS)) ]; then
@@ -59,20 +61,27 @@ certificate() {
     use=$1 purpose=$2 extension=$3
     key "$use/key.pem"
     openssl req -config request.conf -new -key "$use/key.pem" -subj "/CN=$NAME $use" -out "$use/request.pem"
-    printf 'basicConstraints=critical,CA:false\nkeyUsage=critical,digitalSignature\n%s\n' "$extension" >"$use/extensions"
-    openssl x509 -req -sha256 -in "$use/request.pem" -CA "$signer/ca.pem" -CAkey "$signer/ca-key.pem" -set_serial "0x$(openssl rand -hex 16)" \
-        -days "$LIFETIME_DAYS" -extfile "$use/extensions" -out "$use/cert.pem" 2>/dev/null
+    cat >"$use/extensions" <<END
+basicConstraints=critical,CA:false
+keyUsage=critical,digitalSignature
+subjectKeyIdentifier=hash
+authorityKeyIdentifier=keyid
+$extension
+END
+    openssl x509 -req -sha256 -in "$use/request.pem" -CA "$signer/ca.pem" -CAkey "$signer/ca-key.pem" \
+        -set_serial "0x$(openssl rand -hex 16)" -days "$LIFETIME_DAYS" -extfile "$use/extensions" -out "$use/cert.pem" 2>/dev/null
     old=$issued/$use
     if [ -s "$old/cert.pem" ] && [ -s "$old/key.pem" ] &&
         openssl verify -CAfile "$signer/ca.pem" -purpose "$purpose" "$old/cert.pem" >/dev/null 2>&1 &&
         openssl x509 -in "$old/cert.pem" -noout -checkend "$RENEW_SECONDS" >/dev/null &&
         is_pair "$old/cert.pem" "$old/key.pem" &&
         [ "$(names "$old/cert.pem")" = "$(names "$use/cert.pem")" ]; then
-        cp "$old/cert.pem" "$old/key.pem" "$use/"
+        copy "$old/cert.pem" "$use/cert.pem"
+        copy "$old/key.pem" "$use/key.pem"
     else
         say "a new certificate for the $use"
     fi
-    cp bundle.pem "$use/ca.pem"
+    copy bundle.pem "$use/ca.pem"
 }
 names() { openssl x509 -in "$1" -noout -ext subjectAltName 2>/dev/null || :; }
 

@@ -1,0 +1,85 @@
+"""A daemon whose certificates cert-manager issues, from a CA of the cluster's that two namespaces share.
+
+cert-manager must be installed, in the namespace ``cert-manager``, where a ClusterIssuer looks for its Secret. Clients are in
+``kube-ops`` and in ``gitlab``, which is there already.
+"""
+
+from pathlib import Path
+
+from cdk8s import ApiObjectMetadata, App, Chart, JsonPatch, Size
+from cdk8s_plus_27 import k8s
+from constructs import Construct
+
+from dindcache import CertManager, DindDaemon, LocalVolume
+from imports.io.cert_manager import (
+    Certificate,
+    CertificateSpec,
+    CertificateSpecIssuerRef,
+    CertificateSpecPrivateKey,
+    CertificateSpecPrivateKeyAlgorithm,
+    ClusterIssuer,
+    ClusterIssuerSpec,
+    ClusterIssuerSpecCa,
+    ClusterIssuerSpecSelfSigned,
+)
+
+
+class ClusterCa(Chart):
+    """A CA for the whole cluster, and what signs with it."""
+
+    def __init__(self, scope: Construct, id: str) -> None:
+        super().__init__(scope, id, disable_resource_name_hashes=True)
+        self_signed = ClusterIssuer(
+            self,
+            "self-signed",
+            metadata=ApiObjectMetadata(name="self-signed"),
+            spec=ClusterIssuerSpec(self_signed=ClusterIssuerSpecSelfSigned()),
+        )
+        secret_name = "docker-ca"  # noqa: S105 - a name
+        Certificate(
+            self,
+            "ca",
+            metadata=ApiObjectMetadata(name="docker-ca", namespace="cert-manager"),
+            spec=CertificateSpec(
+                is_ca=True,
+                common_name="Docker CA",
+                secret_name=secret_name,
+                duration="87600h",
+                private_key=CertificateSpecPrivateKey(algorithm=CertificateSpecPrivateKeyAlgorithm.ECDSA, size=256),
+                issuer_ref=CertificateSpecIssuerRef(kind=self_signed.kind, name=self_signed.name),
+            ),
+        )
+        self.issuer = ClusterIssuer(
+            self,
+            "issuer",
+            metadata=ApiObjectMetadata(name="docker-ca"),
+            spec=ClusterIssuerSpec(ca=ClusterIssuerSpecCa(secret_name=secret_name)),
+        )
+
+
+class DockerCache(Chart):
+    """The daemon, with clients in two namespaces."""
+
+    def __init__(self, scope: Construct, id: str, *, cluster_issuer: str) -> None:
+        super().__init__(scope, id, namespace="kube-ops", disable_resource_name_hashes=True)
+        namespace = k8s.KubeNamespace(
+            self,
+            "namespace",
+            metadata=k8s.ObjectMeta(name="kube-ops", labels={"pod-security.kubernetes.io/enforce": "privileged"}),
+        )
+        namespace.add_json_patch(JsonPatch.remove("/metadata/namespace"))
+        volume = LocalVolume(self, "docker", hostname="node1", path="/mnt/k8s/docker", storage=Size.gibibytes(50))
+        tls = CertManager(cluster_issuer=cluster_issuer, client_namespaces=["gitlab"])
+        DindDaemon(self, "docker-dind", volume=volume, tls=tls)
+
+
+def build(app: App) -> None:
+    """Every chart of this app."""
+    ca = ClusterCa(app, "cert-manager-ca")
+    DockerCache(app, "cert-manager", cluster_issuer=ca.issuer.name)
+
+
+if __name__ == "__main__":
+    app = App(outdir=str(Path(__file__).parent))
+    build(app)
+    app.synth()
