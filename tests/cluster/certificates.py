@@ -29,10 +29,12 @@ def forwarded(cluster: Cluster, namespace: str, app: str) -> Iterator[int]:
     command = ["kubectl", f"--kubeconfig={cluster.kubeconfig}", "port-forward", f"--namespace={namespace}", f"deployment/{app}"]
     with subprocess.Popen([*command, ":2376"], stdout=subprocess.PIPE, text=True, env=KUBECTL) as process:
         assert process.stdout
-        match = re.search(r"127\.0\.0\.1:(\d+) ", process.stdout.readline())
-        assert match
-        yield int(match[1])
-        process.terminate()
+        try:
+            match = re.search(r"127\.0\.0\.1:(\d+) ", process.stdout.readline())
+            assert match
+            yield int(match[1])
+        finally:
+            process.terminate()
 
 
 def served_certificate(

@@ -177,7 +177,11 @@ EOF
 
     def cached_steps(self, directory: str, tag: str) -> set[str]:
         """Build; which steps were taken from the cache."""
-        return self.steps(self.sh(f"docker build --progress=plain -t {tag} {directory}"), "CACHED")
+        # A node's kube-proxy knows of a pod a moment after the pod is ready.
+        served = "for try in $(seq 100); do if docker version >/dev/null 2>&1; then break; fi; sleep 0.1; done"
+        output = self.sh(f"{served}; docker build --progress=plain -t {tag} {directory}")
+        print(output)  # for a test that fails
+        return self.steps(output, "CACHED")
 
 
 def idle_deployment(chart: Chart, name: str, image: str, node_name: str) -> Deployment:

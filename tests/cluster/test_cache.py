@@ -1,7 +1,9 @@
 """``dist/`` applied: the volume binds, the daemon serves, a build on another node is cached, the prune keeps that so."""
 
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +78,15 @@ def test_a_build_on_another_node_is_cached_and_pushed(cluster, client):
     assert client.run(f"docker image inspect {image}").returncode != 0
     source = client.sh("cat /tmp/app/source").strip()
     assert client.sh(f"docker run --rm {image} cat result").splitlines()[0] == source
+
+
+def test_the_pod_of_the_readme_builds(cluster, cache):
+    (manifest,) = re.findall(
+        r"<<'EOF'\n(.*?)\nEOF\n", (Path(__file__).parent.parent.parent / "README.md").read_text(), re.DOTALL
+    )
+    cluster.kubectl("create", "-f", "-", stdin=manifest)
+    succeeded = "--for=jsonpath={.status.phase}=Succeeded"
+    cluster.kubectl("wait", f"--namespace={NAMESPACE}", "pod/build", succeeded, "--timeout=90s")
 
 
 def test_the_cache_outlives_the_daemons_pod(cluster, client):
