@@ -73,8 +73,32 @@ class DaemonIdentity:
         return [self.name, *service, "localhost"]
 
     def client_secret_name(self, namespace: str | None) -> str:
-        """A client Secret's name, which no other daemon's has in any namespace."""
-        return f"{self.name}-client" if namespace == self.namespace else f"{self.name}.{self.namespace}-client"
+        """A client Secret's name, which no other daemon's has in any namespace.
+
+        It is a label, for a GitLab Runner names the volume after it.
+        """
+        return f"{self.name}-client" if namespace == self.namespace else f"{self.name}--{self.namespace}-client"
+
+    def check_client_namespaces(self, namespaces: Sequence[str]) -> None:
+        """Refuse namespaces that cannot get a Secret.
+
+        :raises ValueError: one is invalid, the daemon's own or there twice, or a Secret's name would be no label, or another's
+        """
+        seen: set[str | None] = {self.namespace}
+        for namespace in namespaces:
+            _check.dns_label("client namespace", namespace)
+            if self.namespace is None:
+                raise ValueError(f"daemon's chart must have a namespace to have clients in another one, got {namespace!r}")
+            if namespace in seen:
+                raise ValueError(f"client namespaces must be others than the daemon's own, each once, got {namespace!r} twice")
+            seen.add(namespace)
+        for part in (self.name, self.namespace or ""):
+            if "--" in part:
+                raise ValueError(
+                    f"names of client Secrets part a daemon from its namespace by '--', which must be in none, got {part!r}"
+                )
+        for namespace in namespaces:
+            _check.dns_label("name of a client Secret", self.client_secret_name(namespace))
 
 
 class Tls(Protocol):
@@ -117,7 +141,7 @@ class SelfIssued:
 
     def check(self, daemon: DaemonIdentity) -> None:
         """As `Tls` has it."""
-        _check_namespaces(self.client_namespaces, daemon.namespace)
+        daemon.check_client_namespaces(self.client_namespaces)
         # A CronJob's name has at most 52 characters.
         if len(daemon.name) > 52 - len("-issuer"):
             raise ValueError(f"daemon name must have at most 45 characters to issue certificates, got {daemon.name!r}")
@@ -174,7 +198,7 @@ class CertManager:
 
     def check(self, daemon: DaemonIdentity) -> None:
         """As `Tls` has it."""
-        _check_namespaces(self.client_namespaces, daemon.namespace)
+        daemon.check_client_namespaces(self.client_namespaces)
         if self.cluster_issuer is None:
             for namespace in self.client_namespaces:
                 raise ValueError(f"client namespaces need a cluster issuer, an Issuer has one namespace, got {namespace!r}")
@@ -256,7 +280,7 @@ class GivenSecrets:
 
     def check(self, daemon: DaemonIdentity) -> None:
         """As `Tls` has it."""
-        _check_namespaces(self.client_namespaces, daemon.namespace)
+        daemon.check_client_namespaces(self.client_namespaces)
         _check.dns_subdomain("server Secret", self.server)
         _check.dns_subdomain("client Secret", self.client)
         if self.server == self.client:
@@ -287,17 +311,6 @@ class NoTls:
 
     def certificates(self, scope: Construct, daemon: DaemonIdentity) -> None:
         """As `Tls` has it."""
-
-
-def _check_namespaces(namespaces: Sequence[str], own: str | None) -> None:
-    seen = {own}
-    for namespace in namespaces:
-        _check.dns_label("client namespace", namespace)
-        if own is None:
-            raise ValueError(f"daemon's chart must have a namespace to have clients in another one, got {namespace!r}")
-        if namespace in seen:
-            raise ValueError(f"client namespaces must be others than the daemon's own, each once, got {namespace!r} twice")
-        seen.add(namespace)
 
 
 def _check_renewal(lifetime: Duration, renew_before: Duration, handover: int) -> None:

@@ -91,7 +91,7 @@ def test_connect_from_another_namespace(chart, volume):
     daemon.connect(Job(other, "job", containers=[ContainerProps(image="docker:cli")]))
     (job,) = other.to_json()
     assert container_of(job)["env"][0]["value"] == "tcp://docker-dind.kube-ops.svc:2376"
-    assert job["spec"]["template"]["spec"]["volumes"][0]["secret"]["secretName"] == "docker-dind.kube-ops-client"
+    assert job["spec"]["template"]["spec"]["volumes"][0]["secret"]["secretName"] == "docker-dind--kube-ops-client"
 
 
 @pytest.mark.parametrize("tls", [SelfIssued(client_namespaces=["builds"]), GivenSecrets(server="server", client="client")])

@@ -70,7 +70,7 @@ def issue(request: pytest.FixtureRequest, directory: Path) -> Issue:
                 "HANDOVER_SECONDS": str(DAY),
                 "LIFETIME_DAYS": str(lifetime),
                 "RENEW_SECONDS": str(renew * DAY),
-                "CLIENTS": "kube-ops/docker-dind-client builds/docker-dind.kube-ops-client",
+                "CLIENTS": "kube-ops/docker-dind-client builds/docker-dind--kube-ops-client",
                 "NOW": str(int(time.time()) + later),
             },
             user=10000 if os.getuid() == 0 else None,  # root may write what the pod's user may not
@@ -90,7 +90,7 @@ def issue(request: pytest.FixtureRequest, directory: Path) -> Issue:
             manifest["metadata"]["name"]: {key: base64.b64decode(value) for key, value in manifest["data"].items()}
             for manifest in manifests
         }
-        assert written["docker-dind.kube-ops-client"] == written["docker-dind-client"]
+        assert written["docker-dind--kube-ops-client"] == written["docker-dind-client"]
         return {**secrets, **written}
 
     return issue

@@ -177,6 +177,11 @@ def test_a_drain_waits_for_a_client_and_ends_at_its_deadline(start, address):
     )
 
 
+def test_a_drain_that_nobody_can_come_back_to_does_not_wait_for_them(start):
+    status, lines = end(start("drain.sh", "2", "60", "2375"), seconds=9)
+    assert (status, lines[1:]) == (0, ["dindcache: drain: no new clients from here on", "dindcache: drain: no client for 1 s"])
+
+
 def test_a_drain_ends_at_once_when_the_engine_does_not_answer(start):
     drain = start("drain.sh", "30", "60", "2375", environment={"DOCKER_STATUS": "1"})
     status, lines = end(drain, seconds=9)

@@ -59,7 +59,7 @@ def test_cert_manager_with_a_cluster_issuer(chart, volume):
     assert {(o["kind"], o["metadata"]["namespace"], o["metadata"]["name"], o["spec"]["secretName"]) for o in objects} == {
         ("Certificate", "kube-ops", "docker-dind-server", "docker-dind-server"),
         ("Certificate", "kube-ops", "docker-dind-client", "docker-dind-client"),
-        ("Certificate", "builds", "docker-dind.kube-ops-client", "docker-dind.kube-ops-client"),
+        ("Certificate", "builds", "docker-dind--kube-ops-client", "docker-dind--kube-ops-client"),
     }
     for manifest in objects:
         assert manifest["spec"]["issuerRef"] == {"kind": "ClusterIssuer", "name": "docker-ca"}
@@ -200,6 +200,7 @@ DAYS = Duration.days
             r"lifetime must be whole .* got 1\.5 days",
         ),
         (SelfIssued(lifetime=DAYS(3650)), "lifetime must be whole days below the CA's 3650, got 3650"),
+        (SelfIssued(client_namespaces=["builds", "builds"]), "client namespaces must be others .* got 'builds' twice"),
         (SelfIssued(generation=0), "generation must be 1 or more, got 0"),
         *(
             (tls(client_namespaces=namespaces), f"client namespace.* got '{namespaces[-1]}'")
@@ -235,6 +236,8 @@ def test_bad_times_and_names_are_refused(chart, volume):
         DindDaemon(chart, "docker-dind", volume=volume, reload=Duration.millis(500))
     with pytest.raises(ValueError, match="daemon name must have at most 45 characters to issue certificates, got 'ddd"):
         DindDaemon(chart, "d" * 46, volume=volume)
+    with pytest.raises(ValueError, match="names of client Secrets part .* got 'docker--dind'"):
+        DindDaemon(chart, "docker--dind", volume=volume)
     DindDaemon(chart, "d" * 45, volume=volume)
 
 
@@ -243,3 +246,12 @@ def test_other_namespaces_need_a_namespace():
     volume = ClaimedVolume(chart, "docker", storage=Size.gibibytes(1))
     with pytest.raises(ValueError, match="daemon's chart must have a namespace to have clients in another one, got 'builds'"):
         DindDaemon(chart, "docker-dind", volume=volume, tls=SelfIssued(client_namespaces=["builds"]))
+
+
+def test_a_client_secret_is_named_by_a_label():
+    """A GitLab Runner's volume has its name."""
+    chart = Chart(App(), "test", namespace="n" * 20)
+    volume = ClaimedVolume(chart, "docker", storage=Size.gibibytes(1))
+    with pytest.raises(ValueError, match="name of a client Secret must be at most 63 .* got 'ddd.*--nnn.*-client'"):
+        DindDaemon(chart, "d" * 40, volume=volume, tls=SelfIssued(client_namespaces=["builds"]))
+    DindDaemon(chart, "d" * 34, volume=volume, tls=SelfIssued(client_namespaces=["builds"]))

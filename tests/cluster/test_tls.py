@@ -176,7 +176,7 @@ def test_the_issuer_may_write_its_secrets_and_nothing_else(cluster, daemon):
     account = f"--as=system:serviceaccount:{NAMESPACE}:{APP}-issuer"
     names = {
         NAMESPACE: {f"{APP}-ca-1", f"{APP}-server", f"{APP}-client"},
-        BUILDS: {f"{APP}.{NAMESPACE}-client"},
+        BUILDS: {f"{APP}--{NAMESPACE}-client"},
         STRANGERS: set(),
     }
     for namespace, expected in names.items():
@@ -210,7 +210,7 @@ def test_a_prune_is_a_client(cluster, daemon):
 
 def test_what_is_lost_heals_and_what_is_valid_stays(cluster, client, builder, settled):
     before = {name: secret(cluster, NAMESPACE, name) for name in (f"{APP}-ca-1", f"{APP}-server", f"{APP}-client")}
-    cluster.kubectl("delete", "secret", f"{APP}.{NAMESPACE}-client", f"--namespace={BUILDS}")
+    cluster.kubectl("delete", "secret", f"{APP}--{NAMESPACE}-client", f"--namespace={BUILDS}")
     half = {"data": {"key.pem": base64.b64encode(b"-----BEGIN").decode()}}
     cluster.kubectl(
         "patch", "secret", f"{APP}-server", f"--namespace={NAMESPACE}", "--type=merge", f"--patch={json.dumps(half)}"
@@ -220,7 +220,7 @@ def test_what_is_lost_heals_and_what_is_valid_stays(cluster, client, builder, se
     assert (
         secret(cluster, NAMESPACE, f"{APP}-client")
         == before[f"{APP}-client"]
-        == secret(cluster, BUILDS, f"{APP}.{NAMESPACE}-client")
+        == secret(cluster, BUILDS, f"{APP}--{NAMESPACE}-client")
     )
     healed = secret(cluster, NAMESPACE, f"{APP}-server")
     assert healed["ca.pem"] == before[f"{APP}-server"]["ca.pem"]
@@ -289,7 +289,7 @@ def test_a_change_of_the_ca_with_old_and_new_clients_at_work(cluster, client, bu
     issue(cluster, "third-step", later=2 * handover + 60)
     assert secret(cluster, NAMESPACE, f"{APP}-server")["ca.pem"] == secret(cluster, NAMESPACE, f"{APP}-ca-2")["ca.pem"]
     reloaded("the second alone")
-    assert "unknown certificate authority" in client.run("DOCKER_CERT_PATH=/tmp/both docker version").stderr
+    assert "certificate required" in client.run("DOCKER_CERT_PATH=/tmp/both docker version").stderr
     builder.sh("docker version")
     files = secret(cluster, NAMESPACE, f"{APP}-client")
     assert served_certificate(cluster, DAEMON, tmp_path, files, APP) == secret(cluster, NAMESPACE, f"{APP}-server")["cert.pem"]
@@ -301,7 +301,7 @@ def test_several_runs_at_once_agree(cluster, daemon, settled, tmp_path):
     issue(cluster, *(f"at-once-{i}" for i in range(5)))
     ca, server, client = (secret(cluster, NAMESPACE, name) for name in names)
     assert server["ca.pem"] == client["ca.pem"] == ca["ca.pem"]
-    assert secret(cluster, BUILDS, f"{APP}.{NAMESPACE}-client") == client
+    assert secret(cluster, BUILDS, f"{APP}--{NAMESPACE}-client") == client
     cluster.delete_pod(NAMESPACE, APP)
     cluster.rollout(NAMESPACE, APP)
     assert served_certificate(cluster, DAEMON, tmp_path, client, APP) == server["cert.pem"]

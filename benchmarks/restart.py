@@ -1,0 +1,171 @@
+"""A restart of the article's daemon beside one of ours: ``python -m benchmarks.restart KUBECONFIG [REGISTRY_MIRROR]``.
+
+How long a pod takes to its first answered request, the gap that a client sees which asks every 100 ms, and how many of 20
+builds in flight a restart fails. Both on the same node, in turn. Prints a table and writes the runs as JSON.
+"""
+
+import itertools
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cdk8s import App, Chart, Duration, Size, Yaml
+
+from dindcache import DindDaemon, LocalVolume, NoTls
+from tests.cluster.cluster import NAMESPACE as SUPPORT
+from tests.cluster.cluster import ROOT, Client, Cluster
+
+NAMESPACE = "dindcache-bench"
+ROUNDS = 3
+BUILDS = 20
+RESULTS = Path(__file__).parent / "results" / "restart.json"
+ARTICLE = Path(__file__).parent.parent / "tests" / "article.yaml"
+
+
+def article(cluster: Cluster) -> list[Any]:
+    """The article's manifests, on this cluster's node and mirror."""
+    text = ARTICLE.read_text().replace("kube-ops", NAMESPACE).replace("/mnt/k8s/docker", f"{ROOT}/bench-article")
+    manifests = list(yaml.safe_load_all(text))
+    kinds = {manifest["kind"]: manifest for manifest in manifests}
+    (term,) = kinds["PersistentVolume"]["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+    term["matchExpressions"][0]["values"] = [cluster.hostnames[0]]
+    (container,) = kinds["Deployment"]["spec"]["template"]["spec"]["containers"]
+    container["args"] = [f"--registry-mirror={mirror}" for mirror in cluster.registry_mirrors]
+    return manifests
+
+
+class Way:
+    """One of the two, with a client of it on another node."""
+
+    def __init__(self, cluster: Cluster, name: str, manifests: list[Any], daemon: DindDaemon, app: str) -> None:
+        self.cluster, self.name, self.app, self.manifests = cluster, name, app, manifests
+        cluster.on_node(cluster.node_names[0], f"rm -rf {ROOT}/bench-{name}; mkdir -p {ROOT}/bench-{name}")
+        self.apply(manifests)
+        self.client = Client(cluster, daemon, NAMESPACE, cluster.node_names[-1], name=f"client-{name}")
+        self.until_it_serves()
+        self.client.sh("docker pull -q busybox")
+
+    def apply(self, manifests: list[Any]) -> None:
+        """Give the cluster these objects."""
+        self.cluster.kubectl("apply", "-f", "-", stdin=Yaml.stringify(*manifests))
+
+    def until_it_serves(self) -> None:
+        """Wait for the first answered request."""
+        self.client.sh("until docker version >/dev/null 2>&1; do sleep 0.1; done")
+
+    def scale(self, replicas: int) -> None:
+        """Start or end the pod."""
+        self.cluster.kubectl("scale", f"--namespace={NAMESPACE}", f"deployment/{self.app}", f"--replicas={replicas}")
+
+    def start(self) -> float:
+        """Seconds from asking for a pod to its first answer."""
+        self.scale(0)
+        self.cluster.wait(lambda: not self.cluster.pods(NAMESPACE, self.app), "no pod")
+        begin = time.perf_counter()
+        self.scale(1)
+        self.until_it_serves()
+        return time.perf_counter() - begin
+
+    def delete(self) -> None:
+        """End the pod as an eviction does."""
+        selector = f"--selector=app={self.app}"
+        self.cluster.kubectl("delete", "pod", f"--namespace={NAMESPACE}", selector, "--wait=false")
+
+    def upgrade(self) -> None:
+        """Another tag of the same engine."""
+        for manifest in self.manifests:
+            if manifest["kind"] == "Deployment":
+                pod = manifest["spec"]["template"]["spec"]
+                for container in [*pod["containers"], *pod.get("initContainers", [])]:
+                    tags = ["docker:29-dind", "docker:29.9.3-dind"]
+                    container["image"] = tags[container["image"] == tags[0]]
+        self.apply(self.manifests)
+
+    def gap(self, restart: Callable[[], None]) -> float:
+        """The longest time between two answers to a client that asks every 100 ms, across a restart."""
+        ask = "timeout 1 docker version >/dev/null 2>&1 && cut -d' ' -f1 /proc/uptime"
+        asking = self.client.start(f"while [ ! -e /tmp/enough ]; do {ask}; sleep 0.1; done; rm /tmp/enough")
+        (before,) = self.cluster.pods(NAMESPACE, self.app)
+        restart()
+
+        def replaced() -> bool:
+            pods = self.cluster.pods(NAMESPACE, self.app)
+            return len(pods) == 1 and pods[0]["metadata"]["uid"] != before["metadata"]["uid"]
+
+        self.cluster.wait(replaced, "another pod", seconds=120)
+        self.until_it_serves()
+        time.sleep(1)  # some answers of the new one
+        self.client.sh("touch /tmp/enough")
+        output, _ = asking.communicate(timeout=30)
+        answers = [float(line) for line in output.splitlines() if line[:1].isdigit()]
+        return max(later - earlier for earlier, later in itertools.pairwise(answers))
+
+    def failed_builds(self) -> tuple[int, int]:
+        """Of builds in flight when the pod is deleted, and of as many begun in the half minute after."""
+        self.client.sh(
+            """mkdir -p /tmp/slow; cd /tmp/slow
+            printf 'FROM busybox\nARG number\nRUN sleep 30; date >built\n' >Dockerfile"""
+        )
+        stamp = time.time_ns()
+        build = f"docker build --progress=plain --build-arg number={stamp}-$i /tmp/slow >/tmp/slow/$i.log 2>&1 || echo failed"
+        in_flight = self.client.start(f"rm -f /tmp/slow/*.log; for i in $(seq {BUILDS}); do ({build}) & done; wait")
+        self.client.sh(f"until [ $(grep -l 'RUN sleep' /tmp/slow/*.log | wc -l) = {BUILDS} ]; do sleep 0.2; done")
+        self.delete()
+        quick = "echo FROM busybox | docker build -q - >/dev/null 2>&1 || echo failed"
+        after = self.client.start(f"for i in $(seq {BUILDS}); do ({quick}) & sleep 1.5; done; wait")
+        failed = [process.communicate(timeout=300)[0].split().count("failed") for process in (in_flight, after)]
+        self.until_it_serves()
+        return failed[0], failed[1]
+
+
+def main(kubeconfig: str, registry_mirror: str | None = None) -> None:
+    """Run the rounds."""
+    cluster = Cluster(kubeconfig, registry_mirror)
+    cluster.set_up()
+    cluster.create_namespace(NAMESPACE)
+    chart = Chart(App(), "ours", namespace=NAMESPACE, disable_resource_name_hashes=True)
+    volume = LocalVolume(
+        chart, "ours-data", hostname=cluster.hostnames[0], path=f"{ROOT}/bench-ours", storage=Size.gibibytes(5)
+    )
+    ours = DindDaemon(chart, "ours", volume=volume, drain=Duration.minutes(2), registry_mirrors=cluster.registry_mirrors)
+    stand_in = Chart(App(), "article", namespace=NAMESPACE)
+    nowhere = LocalVolume(stand_in, "data", hostname="any", path="/any", storage=Size.gibibytes(5))
+    article_host = DindDaemon(stand_in, "docker-dind", volume=nowhere, tls=NoTls())
+    ways = [
+        Way(cluster, "article", article(cluster), article_host, "docker-dind"),
+        Way(cluster, "ours", chart.to_json(), ours, "ours"),
+    ]
+    runs: dict[str, list[dict[str, float]]] = {way.name: [] for way in ways}
+    for number in range(ROUNDS):
+        for way in ways if number % 2 else reversed(ways):
+            run = {
+                "start to the first answer, s": way.start(),
+                "gap across a pod's deletion, s": way.gap(way.delete),
+                "gap across an upgrade, s": way.gap(way.upgrade),
+            }
+            run[f"failed of {BUILDS} builds in flight"], run[f"failed of {BUILDS} builds begun after"] = way.failed_builds()
+            runs[way.name].append(run)
+        print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(runs, indent=1) + "\n")
+    print(f"| median of {ROUNDS} | {' | '.join(runs)} |\n| --- | --- | --- |")
+    for what in runs["ours"][0]:
+        medians = [statistics.median(run[what] for run in runs[way]) for way in runs]
+        print(f"| {what} | {' | '.join(f'{median:.3g}' for median in medians)} |")
+    cluster.forget(
+        NAMESPACE,
+        "persistentvolume/docker-pv",
+        "storageclass/local-volume",
+        f"persistentvolume/{NAMESPACE}-ours-data",
+        f"storageclass/{NAMESPACE}-ours-data",
+    )
+    cluster.forget(SUPPORT)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
