@@ -3,6 +3,7 @@
 ``benchmarks/synth.py`` compares ``main.py`` with it.
 """
 
+import keyword
 import re
 import typing
 from pathlib import Path
@@ -35,6 +36,7 @@ def _call(cls: type, values: dict[str, Any], before: str = "") -> str:
     arguments = []
     for key, value in values.items():
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", key.replace("FQDN", "Fqdn").replace("API", "Api")).lower()
+        name += "_" * keyword.iskeyword(name)
         arguments.append(f"{name}={_value(value, types[name])}")
     return f"k8s.{cls.__name__}({before}{', '.join(arguments)})"
 

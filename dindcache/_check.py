@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from zoneinfo import available_timezones
 
@@ -34,6 +35,13 @@ def dns_subdomain(what: str, value: str, *, longest: int = 253) -> str:
             f"to a letter or digit, got {value!r}"
         )
     return value
+
+
+def several(what: str, values: Sequence[str]) -> Sequence[str]:
+    """A sequence that is not a word by itself, whose letters would be taken for the values."""
+    if isinstance(values, str):
+        raise ValueError(f"{what} must be a list, got {values!r}")  # noqa: TRY004 - the types cannot say it
+    return values
 
 
 def local_path(value: str) -> str:
@@ -118,10 +126,11 @@ def _has_host(url: str) -> bool:
 
 def certificate_name(value: str) -> str:
     """A DNS name, which may begin with ``*.``, or an IP address, as openssl writes it: ``DNS:…`` or ``IP:…``."""
-    try:
-        return f"IP:{ipaddress.ip_address(value)}"
-    except ValueError:
-        pass
+    if "%" not in value:  # the zone of an address, which no certificate has
+        try:
+            return f"IP:{ipaddress.ip_address(value)}"
+        except ValueError:
+            pass
     name = value.removeprefix("*.").lower()
     if len(name) > 253 or not re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", name) or any(len(part) > 63 for part in name.split(".")):
         raise ValueError(f"certificate name must be a DNS name or an IP address, got {value!r}")

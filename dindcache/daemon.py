@@ -141,8 +141,9 @@ class DindDaemon(Construct):
         self.name = name
         self._certificates = tls.certificates(self, identity)
         self._port = _TLS_PORT if self._certificates else _PORT
-        if not self._certificates:
-            flags.append("--tls=false")  # said out loud, or the engine warns and sleeps for 16 s at each start
+        # Said out loud: with an empty file for a certificate the image's entrypoint would serve without TLS, and without either
+        # the engine warns and sleeps for 16 s at each start.
+        flags.append("--tlsverify" if self._certificates else "--tls=false")
         labels = {"app": name}
         volume.claim.metadata.add_label("app", name)
         files = DaemonFiles(self, "files", name=name, engine=engine)
@@ -190,7 +191,7 @@ class DindDaemon(Construct):
             image=image,
             image_pull_policy=ImagePullPolicy.IF_NOT_PRESENT,
             command=[*lock, "sh", _script("start.sh"), str(self._port), str(reload_seconds), str(drain_seconds)],
-            args=flags or None,
+            args=flags,
             env_variables={"DOCKER_TLS_CERTDIR": EnvValue.from_value("/certs" if self._certificates else "")},
             ports=[ContainerPort(name="daemon-port", number=self._port)],
             resources=resources or ContainerResources(),
@@ -286,16 +287,19 @@ class DindDaemon(Construct):
         Each container that it has now gets them, init containers too.
 
         :param workload: a Deployment, Job, CronJob or other workload of cdk8s-plus, in any chart
-        :raises ValueError: the workload has no container yet, or is of a namespace that gets no client Secret
+        :raises ValueError: the workload has no container yet, is a client already, or its namespace gets no client Secret
         """
         containers = [*workload.init_containers, *workload.containers]
         if not containers:
             raise ValueError(f"workload must have its containers before it connects, got none in {workload.node.path!r}")
-        namespace = Chart.of(workload).namespace
+        if is_taken(workload, "client of a daemon"):
+            raise ValueError(f"workload must be the client of one daemon, got {workload.node.path!r} again for {self.name!r}")
+        namespace = workload.metadata.namespace  # its chart's, unless it has its own
         variables = {"DOCKER_HOST": self.host_from(namespace)}
         secret = self.client_secret_from(namespace)
         if secret:
             variables |= {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": _CLIENT_PATH}
+        take(workload, "client of a daemon")
         volume = secret and secret.volume(workload, "docker-certificate")
         for label, value in Access.CLIENT_LABELS.items():
             workload.pod_metadata.add_label(label, value)

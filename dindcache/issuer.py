@@ -9,6 +9,8 @@ from cdk8s import ApiObject, Chart
 from cdk8s_plus_27 import k8s
 from constructs import Construct
 
+from dindcache._names import take
+
 _SCRIPT = Path(__file__).parent / "scripts" / "issue.sh"
 _USER = 10000  # above those that a node has
 
@@ -16,7 +18,8 @@ _USER = 10000  # above those that a node has
 class Issuer(Construct):
     """A Job that issues at once, a CronJob that renews each hour what is due, and what they may do: write these Secrets.
 
-    They may read none: the kubelet mounts what there is in the daemon's own namespace, and the keys are made in the pod.
+    They read none: the kubelet mounts what there is in the daemon's own namespace, and the keys are made in the pod. But who
+    may patch a Secret sees it in the answer, so their token is worth the CA's key.
 
     :param name: the daemon's
     :param clients: the client Secret of each namespace, None for that of ``kubectl apply``; the daemon's own comes first
@@ -28,7 +31,7 @@ class Issuer(Construct):
     :param image: with openssl
     :param kubectl_image: what publishes
     :param image_pull_secrets: names of Secrets to pull the images with
-    :param avoid_hostname: a node that it does not run on where there is another: clients of the daemon are root there
+    :param avoid_hostname: the daemon's node, where it is known. It prefers another, for clients of the daemon are root there
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Issuer(Construct):
     ) -> None:
         super().__init__(scope, id)
         self._name = f"{name}-issuer"
+        take(Chart.of(self), f"cron job {self._name}")
         self._labels = {"app": name}
         own, *_ = clients
         written = [f"{name}-ca-{generation}", f"{name}-server", clients[own]]
@@ -138,6 +142,7 @@ class Issuer(Construct):
                 k8s.EnvVar(name="NAMESPACE", value_from=namespace),
                 *(k8s.EnvVar(name=key, value=value) for key, value in environment.items()),
             ],
+            resources=_resources(),
             security_context=_unprivileged(),
             volume_mounts=[
                 k8s.VolumeMount(name="work", mount_path="/work"),
@@ -145,29 +150,30 @@ class Issuer(Construct):
                 *(k8s.VolumeMount(name=key, mount_path=f"/issued/{key}", read_only=True) for key in issued),
             ],
         )
-        affinity = (
-            k8s.NodeAffinity(
+        other_node = k8s.NodeSelectorRequirement(key="kubernetes.io/hostname", operator="NotIn", values=[avoid_hostname or ""])
+        elsewhere = k8s.PodAffinityTerm(
+            topology_key="kubernetes.io/hostname", label_selector=k8s.LabelSelector(match_labels=self._labels)
+        )
+        affinity = k8s.Affinity(
+            # The daemon may have no node yet when this starts.
+            node_affinity=k8s.NodeAffinity(
                 preferred_during_scheduling_ignored_during_execution=[
-                    k8s.PreferredSchedulingTerm(
-                        weight=100,
-                        preference=k8s.NodeSelectorTerm(
-                            match_expressions=[
-                                k8s.NodeSelectorRequirement(
-                                    key="kubernetes.io/hostname", operator="NotIn", values=[avoid_hostname]
-                                )
-                            ]
-                        ),
-                    )
+                    k8s.PreferredSchedulingTerm(weight=100, preference=k8s.NodeSelectorTerm(match_expressions=[other_node]))
                 ]
             )
             if avoid_hostname
-            else None
+            else None,
+            pod_anti_affinity=k8s.PodAntiAffinity(
+                preferred_during_scheduling_ignored_during_execution=[
+                    k8s.WeightedPodAffinityTerm(weight=100, pod_affinity_term=elsewhere)
+                ]
+            ),
         )
         return k8s.PodSpec(
             service_account_name=self._name,
             automount_service_account_token=False,  # the script's container needs none
             restart_policy="Never",  # all over again: what another run has issued meanwhile is mounted anew
-            affinity=k8s.Affinity(node_affinity=affinity) if affinity else None,
+            affinity=affinity,
             image_pull_secrets=[k8s.LocalObjectReference(name=secret) for secret in image_pull_secrets] or None,
             security_context=k8s.PodSecurityContext(
                 run_as_non_root=True,
@@ -199,12 +205,22 @@ def _apply(name: str, image: str, file: str) -> k8s.Container:
         command=["kubectl"],
         args=["apply", "--server-side", "--force-conflicts", "--field-manager=dindcache", f"--filename=/work/out/{file}"],
         env=[k8s.EnvVar(name="HOME", value="/tmp")],  # noqa: S108 - where its cache would go: nowhere
+        resources=_resources(),
         security_context=_unprivileged(),
         volume_mounts=[
             k8s.VolumeMount(name="work", mount_path="/work", read_only=True),
             k8s.VolumeMount(name="token", mount_path="/var/run/secrets/kubernetes.io/serviceaccount", read_only=True),
         ],
     )
+
+
+def _resources() -> k8s.ResourceRequirements:
+    """Several times what openssl and kubectl take, for namespaces with a quota."""
+
+    def amounts(cpu: str, memory: str) -> dict[str, k8s.Quantity]:
+        return {"cpu": k8s.Quantity.from_string(cpu), "memory": k8s.Quantity.from_string(memory)}
+
+    return k8s.ResourceRequirements(requests=amounts("10m", "64Mi"), limits=amounts("1", "256Mi"))
 
 
 def _unprivileged() -> k8s.SecurityContext:

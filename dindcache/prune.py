@@ -2,19 +2,23 @@
 
 from enum import Enum
 
-from cdk8s import ApiObject, ApiObjectMetadata, Chart, Cron, Duration, JsonPatch
+from cdk8s import ApiObject, ApiObjectMetadata, Chart, Cron, Duration, JsonPatch, Size
 from cdk8s_plus_27 import (
     ConcurrencyPolicy,
     ContainerProps,
     ContainerResources,
     ContainerSecurityContextProps,
+    Cpu,
+    CpuResources,
     CronJob,
     ImagePullPolicy,
+    MemoryResources,
     RestartPolicy,
 )
 from constructs import Construct
 
 from dindcache import _check
+from dindcache._names import is_taken, take
 from dindcache.daemon import DindDaemon
 
 
@@ -40,8 +44,8 @@ class PruneSchedule(Construct):
     :param time_zone: of the schedule, such as ``Europe/Berlin``; by default the one of the cluster's controller, mostly UTC
     :param prune: what to remove; by default images, not the build cache
     :param image: the docker client's; by default the release of the daemon's default
-    :raises ValueError: the id or the name is invalid (a CronJob's name has at most 52 characters), the schedule has other than
-        five fields or one out of its range, the time zone is unknown, or the daemon cannot be named from this chart
+    :raises ValueError: the id or the name is invalid (a CronJob's name has at most 52 characters) or taken, the schedule has
+        other than five fields or one out of its range, the time zone is unknown, or the daemon cannot be named from this chart
     """
 
     def __init__(
@@ -58,6 +62,8 @@ class PruneSchedule(Construct):
         _check.dns_label("prune schedule's id", id)
         # The controller appends 11 characters to a CronJob's name for each Job, whose name is a label.
         name = _check.dns_subdomain("prune schedule's name", f"{daemon.name}-{id}", longest=52)
+        if is_taken(Chart.of(scope), f"cron job {name}"):
+            raise ValueError(f"prune schedule's name must be unique in a chart, got {name!r} twice")
         _check.schedule(schedule)
         if time_zone is not None:
             _check.time_zone(time_zone)
@@ -65,6 +71,7 @@ class PruneSchedule(Construct):
         daemon.host_from(Chart.of(scope).namespace)
 
         super().__init__(scope, id)
+        take(Chart.of(self), f"cron job {name}")
         self.cron_job = CronJob(
             self,
             "cron-job",
@@ -84,7 +91,11 @@ class PruneSchedule(Construct):
                     image=image,
                     image_pull_policy=ImagePullPolicy.IF_NOT_PRESENT,
                     command=["docker", *prune.value],
-                    resources=ContainerResources(),
+                    # Several times what the client takes, for namespaces with a quota.
+                    resources=ContainerResources(
+                        cpu=CpuResources(request=Cpu.millis(10), limit=Cpu.units(1)),
+                        memory=MemoryResources(request=Size.mebibytes(64), limit=Size.mebibytes(256)),
+                    ),
                     # The image's own user is root, which a pod that is no root must not be.
                     security_context=ContainerSecurityContextProps(user=10000, group=10000),
                 )

@@ -80,25 +80,36 @@ class DaemonIdentity:
         return f"{self.name}-client" if namespace == self.namespace else f"{self.name}--{self.namespace}-client"
 
     def check_client_namespaces(self, namespaces: Sequence[str]) -> None:
-        """Refuse namespaces that cannot get a Secret.
+        """Refuse namespaces in which nobody can be a client.
 
-        :raises ValueError: one is invalid, the daemon's own or there twice, or a Secret's name would be no label, or another's
+        :raises ValueError: one is invalid, the daemon's own or there twice
         """
         seen: set[str | None] = {self.namespace}
-        for namespace in namespaces:
+        for namespace in _check.several("client namespaces", namespaces):
             _check.dns_label("client namespace", namespace)
             if self.namespace is None:
                 raise ValueError(f"daemon's chart must have a namespace to have clients in another one, got {namespace!r}")
             if namespace in seen:
                 raise ValueError(f"client namespaces must be others than the daemon's own, each once, got {namespace!r} twice")
             seen.add(namespace)
+
+    def check_issued(self, names: Sequence[str], namespaces: Sequence[str]) -> None:
+        """Refuse what no certificate can hold, and names of objects that would be too long or another daemon's.
+
+        :raises ValueError: with the value
+        """
+        # A CronJob's name has at most 52 characters, a certificate's common name 64.
+        if len(self.name) > 52 - len("-issuer"):
+            raise ValueError(f"daemon name must have at most 45 characters to issue certificates, got {self.name!r}")
         for part in (self.name, self.namespace or ""):
             if "--" in part:
                 raise ValueError(
-                    f"names of client Secrets part a daemon from its namespace by '--', which must be in none, got {part!r}"
+                    f"client Secret's name parts daemon and namespace by '--', which neither may have, got {part!r}"
                 )
         for namespace in namespaces:
-            _check.dns_label("name of a client Secret", self.client_secret_name(namespace))
+            _check.dns_label("client Secret's name", self.client_secret_name(namespace))
+        for name in _check.several("certificate names", names):
+            _check.certificate_name(name)
 
 
 class Tls(Protocol):
@@ -142,11 +153,7 @@ class SelfIssued:
     def check(self, daemon: DaemonIdentity) -> None:
         """As `Tls` has it."""
         daemon.check_client_namespaces(self.client_namespaces)
-        # A CronJob's name has at most 52 characters.
-        if len(daemon.name) > 52 - len("-issuer"):
-            raise ValueError(f"daemon name must have at most 45 characters to issue certificates, got {daemon.name!r}")
-        for name in self.names:
-            _check.certificate_name(name)
+        daemon.check_issued(self.names, self.client_namespaces)
         days = self.lifetime.to_days(integral=False)
         if days != int(days) or not 0 < days < 3650:
             raise ValueError(f"lifetime must be whole days below the CA's 3650, got {days} days")
@@ -182,8 +189,9 @@ class SelfIssued:
 class CertManager:
     """Certificates of cert-manager, whose objects these are: a CA of the daemon's own, or a ClusterIssuer that is there.
 
-    :param cluster_issuer: what signs, a ClusterIssuer of a CA; by default an Issuer with a CA of its own in the daemon's
-        namespace, which serves clients there alone
+    :param cluster_issuer: what signs, a ClusterIssuer of a CA. Whoever gets a certificate of this CA is a client, so it must
+        sign for this daemon's clients alone; by default an Issuer with a CA of its own in the daemon's namespace, which serves
+        clients there alone
     :param client_namespaces: beside the daemon's own: where clients get a Secret; only with a ClusterIssuer
     :param names: further DNS names and IP addresses that clients may use for the daemon
     :param lifetime: of a certificate; by default 90 days
@@ -204,8 +212,11 @@ class CertManager:
                 raise ValueError(f"client namespaces need a cluster issuer, an Issuer has one namespace, got {namespace!r}")
         else:
             _check.dns_subdomain("cluster issuer", self.cluster_issuer)
-        for name in self.names:
-            _check.certificate_name(name)
+        daemon.check_issued(self.names, self.client_namespaces)
+        for what, duration in (("lifetime", self.lifetime), ("renewal", self.renew_before)):
+            hours = duration.to_hours(integral=False)
+            if hours != int(hours):
+                raise ValueError(f"{what} must be whole hours, got {hours:g} h")
         _check_renewal(self.lifetime, self.renew_before, daemon.handover)
 
     def certificates(self, scope: Construct, daemon: DaemonIdentity) -> Certificates:
@@ -229,7 +240,8 @@ class CertManager:
                 "commonName": f"{daemon.name} CA",
                 "secretName": ca,
                 "duration": "87600h",
-                "privateKey": key,
+                # The same key for ever, so that certificates from before and after its own renewal go together.
+                "privateKey": {**key, "rotationPolicy": "Never"},
                 "issuerRef": {"kind": "Issuer", "name": self_signed},
             }
             make("Certificate", ca, signed_by_itself)
@@ -297,7 +309,10 @@ class GivenSecrets:
 
 @dataclass(frozen=True, kw_only=True)
 class NoTls:
-    """Plain TCP: whoever the NetworkPolicy lets through to the port is root on the daemon's node.
+    """Plain TCP: whoever reaches the port is root on the daemon's node.
+
+    The NetworkPolicy is all that keeps others away, and it does not hold for containers and build steps of the daemon itself,
+    which reach the port inside its pod.
 
     :param client_namespaces: nowhere, for nobody gets a certificate
     """
@@ -325,4 +340,4 @@ def _check_renewal(lifetime: Duration, renew_before: Duration, handover: int) ->
 
 
 def _hours(duration: Duration) -> str:
-    return f"{int(duration.to_hours(integral=False))}h"
+    return f"{int(duration.to_hours())}h"

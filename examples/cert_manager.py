@@ -17,6 +17,7 @@ from imports.io.cert_manager import (
     CertificateSpecIssuerRef,
     CertificateSpecPrivateKey,
     CertificateSpecPrivateKeyAlgorithm,
+    CertificateSpecPrivateKeyRotationPolicy,
     ClusterIssuer,
     ClusterIssuerSpec,
     ClusterIssuerSpecCa,
@@ -25,7 +26,10 @@ from imports.io.cert_manager import (
 
 
 class ClusterCa(Chart):
-    """A CA for the whole cluster, and what signs with it."""
+    """A CA for this daemon in all the cluster, and what signs with it: whoever gets a certificate of it is root on the node.
+
+    Keep it so by the approver policy of cert-manager.
+    """
 
     def __init__(self, scope: Construct, id: str) -> None:
         super().__init__(scope, id, disable_resource_name_hashes=True)
@@ -45,7 +49,11 @@ class ClusterCa(Chart):
                 common_name="Docker CA",
                 secret_name=secret_name,
                 duration="87600h",
-                private_key=CertificateSpecPrivateKey(algorithm=CertificateSpecPrivateKeyAlgorithm.ECDSA, size=256),
+                private_key=CertificateSpecPrivateKey(
+                    algorithm=CertificateSpecPrivateKeyAlgorithm.ECDSA,
+                    size=256,
+                    rotation_policy=CertificateSpecPrivateKeyRotationPolicy.NEVER,
+                ),
                 issuer_ref=CertificateSpecIssuerRef(kind=self_signed.kind, name=self_signed.name),
             ),
         )

@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from cdk8s import App, Chart, Cron, Size
+from cdk8s import ApiObjectMetadata, App, Chart, Cron, Size
 from cdk8s_plus_27 import (
     ContainerProps,
     ContainerResources,
@@ -102,6 +102,21 @@ def test_connect_where_no_secret_is_is_refused(chart, volume, tls):
     with pytest.raises(ValueError, match=r"client's namespace must be one of client_namespaces .* got 'elsewhere'"):
         daemon.connect(job)
     assert "env" not in container_of(other.to_json()[0])
+
+
+def test_connect_goes_by_the_workloads_own_namespace(chart, volume):
+    daemon = DindDaemon(chart, "docker-dind", volume=volume)
+    elsewhere = ApiObjectMetadata(namespace="elsewhere")
+    with pytest.raises(ValueError, match="client's namespace must be one of client_namespaces .* got 'elsewhere'"):
+        daemon.connect(Job(chart, "job", metadata=elsewhere, containers=[ContainerProps(image="docker:cli")]))
+
+
+def test_a_second_daemon_of_a_workload_is_refused(chart, volume):
+    daemon = DindDaemon(chart, "docker-dind", volume=volume)
+    job = Job(chart, "job", containers=[ContainerProps(image="docker:cli")])
+    daemon.connect(job)
+    with pytest.raises(ValueError, match="workload must be the client of one daemon, got 'test/job' again for 'docker-dind'"):
+        daemon.connect(job)
 
 
 def test_connect_without_tls(chart, volume):

@@ -192,11 +192,20 @@ def test_a_change_of_the_ca_in_steps(issue, tmp_path):
         assert trusts(tmp_path, new_ca, signed[name]["cert.pem"])
         # Who has not yet what is new, and who has.
         assert trusts(tmp_path, first["docker-dind-client"]["ca.pem"], signed[name]["cert.pem"])
+    # The certificates of the second step are from now, so that a handover after them is a day from now.
     last = issue(signed, generation=2, later=2 * DAY + 60)
     for name in ("docker-dind-server", "docker-dind-client"):
         assert last[name] == {**signed[name], "ca.pem": new_ca}
         assert not trusts(tmp_path, last[name]["ca.pem"], old[name]["cert.pem"])
     assert issue(last, generation=2, later=3 * DAY) == last
+
+
+def test_a_step_that_was_missed_is_not_left_out(issue):
+    """The CronJob did not run for days after the first."""
+    first = issue(issue({}), generation=2)
+    second = issue(first, generation=2, later=5 * DAY)
+    assert second["docker-dind-server"]["cert.pem"] != first["docker-dind-server"]["cert.pem"]
+    assert second["docker-dind-server"]["ca.pem"] == first["docker-dind-server"]["ca.pem"]
 
 
 def test_nobody_gets_a_certificate_that_not_everyone_trusts(issue):

@@ -108,3 +108,5 @@ def test_bad_names_are_refused(chart, daemon):
     with pytest.raises(ValueError, match="prune schedule's name must be at most 52 .* got 'docker-dind-ccc"):
         PruneSchedule(chart, "c" * 41, daemon=daemon, schedule=Cron.weekly())
     PruneSchedule(chart, "c" * 40, daemon=daemon, schedule=Cron.weekly())
+    with pytest.raises(ValueError, match="prune schedule's name must be unique in a chart, got 'docker-dind-issuer' twice"):
+        PruneSchedule(chart, "issuer", daemon=daemon, schedule=Cron.weekly())

@@ -216,9 +216,18 @@ def test_a_ready_engine_answers(start):
 
 # A certificate in place of the one that is there.
 RENEW = """cd "$CERTIFICATES"
-printf '[req]\ndistinguished_name=name\n[name]\n' >conf
+printf '[req]\ndistinguished_name=name\n[name]\n[v3]\nbasicConstraints=CA:true\n' >conf
 openssl req -config conf -x509 -newkey rsa:2048 -nodes -subj /CN=$1 -keyout new.key -out new.crt 2>/dev/null
 cp new.crt ca.pem; cp new.crt cert.pem; cp new.key key.pem"""
+# One with an intermediate after it, under a root.
+CHAIN = """cd "$CERTIFICATES"
+request() { openssl req -config conf -newkey rsa:2048 -nodes -subj /CN=$1 -keyout $1.key -out $1.csr 2>/dev/null; }
+sign() { openssl x509 -req -in $1.csr -CA $2.crt -CAkey $2.key -CAcreateserial -extfile $3 -out $1.crt 2>/dev/null; }
+echo basicConstraints=CA:true >ca; echo basicConstraints=CA:false >leaf
+openssl req -config conf -x509 -newkey rsa:2048 -nodes -subj /CN=root -extensions v3 -keyout root.key -out root.crt 2>/dev/null
+request middle; sign middle root ca
+request leaf; sign leaf middle leaf
+cp root.crt ca.pem; cat leaf.crt middle.crt >cert.pem; cp leaf.key key.pem"""
 # It lasts for four seconds, or until it is told to end; after two something happens to its certificate.
 ENGINE = """trap 'echo "ended in order"; exit' TERM
 for tenth in $(seq 40); do [ "$tenth" != 20 ] || {then}; sleep 0.1; done
@@ -229,8 +238,9 @@ echo 'not ended'"""
     ("then", "expected"),
     [
         (":", ["not ended"]),
-        ("renew second", ["the certificate was renewed", "drain: 0 connections left at the deadline", "ended in order"]),
+        ("renew second", ["the certificate was renewed", "drain: no client for 1 s", "ended in order"]),
         ('echo other >"$CERTIFICATES/key.pem"', ["the certificate that was renewed is not usable", "not ended"]),
+        ("chain", ["the certificate was renewed", "drain: no client for 1 s", "ended in order"]),
     ],
 )
 def test_a_renewed_certificate_restarts_the_engine_in_order(start, tmp_path, then, expected):
@@ -240,9 +250,9 @@ def test_a_renewed_certificate_restarts_the_engine_in_order(start, tmp_path, the
         *("2376", "0", "1"),
         setup=f"{tmp_path}/bin/renew first",
         environment={"CERTIFICATES": str(tmp_path / "certificates"), "POLL_SECONDS": "0.2"},
-        programs={"renew": RENEW, "dockerd-entrypoint.sh": ENGINE.format(then=then)},
+        programs={"renew": RENEW, "chain": CHAIN, "dockerd-entrypoint.sh": ENGINE.format(then=then)},
     )
     _, lines = end(process)
-    said = [line for line in lines if any(text in line for text in ("renewed", "deadline", "ended"))]
+    said = [line for line in lines if any(text in line for text in ("renewed", "no client", "ended"))]
     assert len(said) == len(expected)
     assert all(text in line for text, line in zip(expected, said, strict=True))

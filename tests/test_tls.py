@@ -131,6 +131,15 @@ def test_the_issuer_runs_away_from_the_daemons_node(chart):
     assert expression == {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["node1"]}
 
 
+def test_the_issuer_runs_away_from_a_daemon_whose_node_is_not_known(chart, volume):
+    DindDaemon(chart, "docker-dind", volume=volume)
+    (term,) = pod_of(jobs(chart)[0])["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert term["podAffinityTerm"] == {
+        "labelSelector": {"matchLabels": {"app": "docker-dind"}},
+        "topologyKey": "kubernetes.io/hostname",
+    }
+
+
 def test_daemons_have_secrets_of_their_own(chart):
     secrets = set()
     for namespace in ("kube-ops", "ops"):
@@ -143,6 +152,16 @@ def test_daemons_have_secrets_of_their_own(chart):
                 assert secret
                 secrets.add((where, secret.name))
     assert len(secrets) == 8
+
+
+def test_a_daemon_that_is_given_secrets_may_have_any_name(chart, volume):
+    DindDaemon(chart, "docker--dind", volume=volume, tls=GivenSecrets(server="a", client="b", client_namespaces=["builds"]))
+
+
+def test_without_a_certificate_the_engine_does_not_start(chart, find, volume):
+    """An empty file in its Secret would be enough for the image's entrypoint to serve without TLS."""
+    DindDaemon(chart, "docker-dind", volume=volume)
+    assert pod_of(find("Deployment"))["containers"][0]["args"] == ["--tlsverify"]
 
 
 def test_without_a_namespace_the_names_are_found_when_it_runs():
@@ -211,6 +230,9 @@ DAYS = Duration.days
             GivenSecrets(server="a", client="b", client_namespaces=["kube-ops"]),
             "client namespaces must be .* 'kube-ops'",
         ),
+        (SelfIssued(client_namespaces="builds"), "client namespaces must be a list, got 'builds'"),
+        (SelfIssued(names="docker.example"), "certificate names must be a list, got 'docker.example'"),
+        (CertManager(lifetime=Duration.minutes(119)), r"lifetime must be whole hours, got 1\.98333 h"),
         (NoTls(client_namespaces=["builds"]), "client namespaces need TLS, .* got 'builds' without TLS"),
         (CertManager(client_namespaces=["builds"]), "client namespaces need a cluster issuer, .* got 'builds'"),
         (CertManager(cluster_issuer="CA"), "cluster issuer must be .* got 'CA'"),
@@ -220,7 +242,17 @@ DAYS = Duration.days
         *(
             (tls(names=["good.example", name]), "certificate name must be a DNS name or an IP address, got ")
             for tls in (SelfIssued, CertManager)
-            for name in ["", "docker dind", "https://docker.example", "docker.example:2376", "a..b", "d" * 64, "*", "a,DNS:b"]
+            for name in [
+                "",
+                "docker dind",
+                "fe80::1%eth0",
+                "https://docker.example",
+                "docker.example:2376",
+                "a..b",
+                "d" * 64,
+                "*",
+                "a,DNS:b",
+            ]
         ),
     ],
 )
@@ -236,7 +268,7 @@ def test_bad_times_and_names_are_refused(chart, volume):
         DindDaemon(chart, "docker-dind", volume=volume, reload=Duration.millis(500))
     with pytest.raises(ValueError, match="daemon name must have at most 45 characters to issue certificates, got 'ddd"):
         DindDaemon(chart, "d" * 46, volume=volume)
-    with pytest.raises(ValueError, match="names of client Secrets part .* got 'docker--dind'"):
+    with pytest.raises(ValueError, match="client Secret's name parts .* got 'docker--dind'"):
         DindDaemon(chart, "docker--dind", volume=volume)
     DindDaemon(chart, "d" * 45, volume=volume)
 
@@ -252,6 +284,6 @@ def test_a_client_secret_is_named_by_a_label():
     """A GitLab Runner's volume has its name."""
     chart = Chart(App(), "test", namespace="n" * 20)
     volume = ClaimedVolume(chart, "docker", storage=Size.gibibytes(1))
-    with pytest.raises(ValueError, match="name of a client Secret must be at most 63 .* got 'ddd.*--nnn.*-client'"):
+    with pytest.raises(ValueError, match="client Secret's name must be at most 63 .* got 'ddd.*--nnn.*-client'"):
         DindDaemon(chart, "d" * 40, volume=volume, tls=SelfIssued(client_namespaces=["builds"]))
     DindDaemon(chart, "d" * 34, volume=volume, tls=SelfIssued(client_namespaces=["builds"]))

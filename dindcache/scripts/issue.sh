@@ -25,7 +25,7 @@ is_pair() {
 }
 # Not the image's own configuration, which adds extensions.
 printf '[req]\ndistinguished_name=name\n[name]\n' >request.conf
-key() { openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$1" 2>/dev/null; }
+key() { openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$1"; }
 
 if is_ca "$issued/ca"; then
     copy "$issued/ca/ca.pem" ca/ca.pem
@@ -45,12 +45,20 @@ fi
 # A change of the CA: first everyone trusts both, then the new one signs, then the old one is no longer trusted.
 signer=ca
 copy ca/ca.pem bundle.pem
-began=$(openssl x509 -in ca/ca.pem -noout -startdate -dateopt iso_8601 | sed 's/.*=//; s/Z$//')
-age=$((${NOW:-$(date -u +%s)} - $(date -u -d "$began" +%s)))
-if is_ca "$issued/previous" && [ "$age" -lt $((2 * HANDOVER_SECONDS)) ]; then
+age() {
+    began=$(openssl x509 -in "$1" -noout -startdate -dateopt iso_8601 | sed 's/.*=//; s/Z$//')
+    echo $((${NOW:-$(date -u +%s)} - $(date -u -d "$began" +%s)))
+}
+signed_by() { openssl verify -CAfile "$1" "$2" >/dev/null 2>&1; } # a CA is by itself, so: whether $1 has it
+# The old one stays until the server has shown the new one's certificate for a handover, however seldom this runs.
+is_over() {
+    [ "$(age ca/ca.pem)" -ge $((2 * HANDOVER_SECONDS)) ] || return
+    signed_by "$issued/server/ca.pem" "$issued/previous/ca.pem" || return 0
+    signed_by ca/ca.pem "$issued/server/cert.pem" && [ "$(age "$issued/server/cert.pem")" -ge "$HANDOVER_SECONDS" ]
+}
+if is_ca "$issued/previous" && ! is_over; then
     cat "$issued/previous/ca.pem" >>bundle.pem
-    if [ "$age" -lt "$HANDOVER_SECONDS" ] ||
-        ! openssl verify -CAfile "$issued/server/ca.pem" ca/ca.pem >/dev/null 2>&1; then
+    if [ "$(age ca/ca.pem)" -lt "$HANDOVER_SECONDS" ] || ! signed_by "$issued/server/ca.pem" ca/ca.pem; then
         say "the CA before this one signs until everyone trusts both"
         signer=$issued/previous
     fi
@@ -69,7 +77,7 @@ authorityKeyIdentifier=keyid
 $extension
 END
     openssl x509 -req -sha256 -in "$use/request.pem" -CA "$signer/ca.pem" -CAkey "$signer/ca-key.pem" \
-        -set_serial "0x$(openssl rand -hex 16)" -days "$LIFETIME_DAYS" -extfile "$use/extensions" -out "$use/cert.pem" 2>/dev/null
+        -set_serial "0x$(openssl rand -hex 16)" -days "$LIFETIME_DAYS" -extfile "$use/extensions" -out "$use/cert.pem"
     old=$issued/$use
     if [ -s "$old/cert.pem" ] && [ -s "$old/key.pem" ] &&
         openssl verify -CAfile "$signer/ca.pem" -purpose "$purpose" "$old/cert.pem" >/dev/null 2>&1 &&
@@ -94,7 +102,7 @@ certificate client sslclient extendedKeyUsage=clientAuth
 
 # secret NAMESPACE NAME DIRECTORY FILE...: a manifest of the Secret.
 secret() {
-    printf -- '---\napiVersion: v1\nkind: Secret\nmetadata: {name: %s, namespace: %s, labels: {app: %s}}\ntype: Opaque\ndata:\n' \
+    printf -- '---\napiVersion: v1\nkind: Secret\nmetadata: {name: %s, namespace: %s, labels: {app: %s}}\ndata:\n' \
         "$2" "$1" "$NAME"
     directory=$3
     shift 3
