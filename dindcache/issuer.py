@@ -1,11 +1,10 @@
 """What makes a daemon's certificates and renews them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from cdk8s import ApiObject, Chart
+from cdk8s import Chart
 from cdk8s_plus_27 import k8s
 from constructs import Construct
 
@@ -53,7 +52,9 @@ class Issuer(Construct):
     ) -> None:
         super().__init__(scope, id)
         self._name = f"{name}-issuer"
-        take(Chart.of(self), f"cron job {self._name}")
+        chart = Chart.of(self)
+        take(chart, f"cron job {self._name}")
+        self._namespace = chart.namespace
         self._labels = {"app": name}
         own, *_ = clients
         written = [f"{name}-ca-{generation}", f"{name}-server", clients[own]]
@@ -87,7 +88,7 @@ class Issuer(Construct):
         )
         template = k8s.PodTemplateSpec(spec=pod)
         job = k8s.JobSpec(template=template, backoff_limit=6, active_deadline_seconds=600)
-        cron_job = k8s.KubeCronJob(
+        k8s.KubeCronJob(
             self,
             "cron-job",
             metadata=self._metadata(),
@@ -100,13 +101,14 @@ class Issuer(Construct):
                 job_template=k8s.JobTemplateSpec(spec=job),
             ),
         )
-        # A Job cannot be changed: another one issues something else, and one that is done stays for GitOps to find.
-        says = json.dumps(ApiObject.of(cron_job).to_json()["spec"]["jobTemplate"], sort_keys=True) + script
+        # A Job cannot be changed: another one issues something else, and one that is done stays for GitOps to find. Its pod is
+        # what this file makes of these values.
+        values = [image, kubectl_image, *names, *environment.values(), *image_pull_secrets, avoid_hostname or ""]
+        says = "\0".join([*values, script, Path(__file__).read_text()])
         k8s.KubeJob(self, "job", metadata=self._metadata(f"{self._name}-{sha256(says.encode()).hexdigest()[:8]}"), spec=job)
 
     def _metadata(self, name: str | None = None, namespace: str | None = None) -> k8s.ObjectMeta:
-        namespace = namespace or Chart.of(self).namespace
-        return k8s.ObjectMeta(name=name or self._name, namespace=namespace, labels=self._labels)
+        return k8s.ObjectMeta(name=name or self._name, namespace=namespace or self._namespace, labels=self._labels)
 
     def _allow(self, id: str, name: str, secrets: Sequence[str], namespace: str | None) -> None:
         # Server-side apply is a patch that creates what is missing, under a name that is known.
@@ -117,7 +119,7 @@ class Issuer(Construct):
             f"{id}-binding",
             metadata=self._metadata(name, namespace),
             role_ref=k8s.RoleRef(api_group="rbac.authorization.k8s.io", kind="Role", name=name),
-            subjects=[k8s.Subject(kind="ServiceAccount", name=self._name, namespace=Chart.of(self).namespace)],
+            subjects=[k8s.Subject(kind="ServiceAccount", name=self._name, namespace=self._namespace)],
         )
 
     def _pod(
@@ -131,6 +133,7 @@ class Issuer(Construct):
         image_pull_secrets: Sequence[str],
         avoid_hostname: str | None,
     ) -> k8s.PodSpec:
+        resources = _resources()
         namespace = k8s.EnvVarSource(field_ref=k8s.ObjectFieldSelector(field_path="metadata.namespace"))
         issue = k8s.Container(
             name="issue",
@@ -142,7 +145,7 @@ class Issuer(Construct):
                 k8s.EnvVar(name="NAMESPACE", value_from=namespace),
                 *(k8s.EnvVar(name=key, value=value) for key, value in environment.items()),
             ],
-            resources=_resources(),
+            resources=resources,
             security_context=_unprivileged(),
             volume_mounts=[
                 k8s.VolumeMount(name="work", mount_path="/work"),
@@ -182,8 +185,8 @@ class Issuer(Construct):
                 fs_group=_USER,
                 seccomp_profile=k8s.SeccompProfile(type="RuntimeDefault"),
             ),
-            init_containers=[issue, _apply("publish-ca", kubectl_image, "ca.yaml")],
-            containers=[_apply("publish", kubectl_image, "certificates.yaml")],
+            init_containers=[issue, _apply("publish-ca", kubectl_image, "ca.yaml", resources)],
+            containers=[_apply("publish", kubectl_image, "certificates.yaml", resources)],
             volumes=[
                 # Keys are never on a disk of the node.
                 k8s.Volume(name="work", empty_dir=k8s.EmptyDirVolumeSource(medium="Memory")),
@@ -197,7 +200,7 @@ class Issuer(Construct):
         )
 
 
-def _apply(name: str, image: str, file: str) -> k8s.Container:
+def _apply(name: str, image: str, file: str, resources: k8s.ResourceRequirements) -> k8s.Container:
     return k8s.Container(
         name=name,
         image=image,
@@ -205,7 +208,7 @@ def _apply(name: str, image: str, file: str) -> k8s.Container:
         command=["kubectl"],
         args=["apply", "--server-side", "--force-conflicts", "--field-manager=dindcache", f"--filename=/work/out/{file}"],
         env=[k8s.EnvVar(name="HOME", value="/tmp")],  # noqa: S108 - where its cache would go: nowhere
-        resources=_resources(),
+        resources=resources,
         security_context=_unprivileged(),
         volume_mounts=[
             k8s.VolumeMount(name="work", mount_path="/work", read_only=True),
