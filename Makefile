@@ -12,7 +12,7 @@ synth: .venv/ready ## write dist/; a synth that fails leaves it as it was
 	rm -rf dist && mv build/dist dist
 
 test: lint ## all that needs no cluster
-	pytest --ignore=tests/cluster
+	pytest --ignore=tests/cluster --numprocesses=4 # most of them wait
 
 lint: .venv/ready .venv/checkov/ready
 	ruff check
@@ -25,7 +25,7 @@ lint: .venv/ready .venv/checkov/ready
 golden: synth ## write every generated file anew
 	npx --yes cdk8s-cli@2.207.60 import --language python --check-upgrade=false
 	for example in examples/*.py; do PYTHONPATH=. python "$$example" || exit; done
-	pytest -q --ignore=tests/cluster --update-golden
+	pytest -q --ignore=tests/cluster --numprocesses=4 --update-golden
 
 # These drain, kill and fill, so the cluster must be named here: a KUBECONFIG of the environment is somebody's own.
 cluster = $(if $(filter command,$(firstword $(origin KUBECONFIG))),$(KUBECONFIG))
