@@ -45,7 +45,8 @@ _STARTUP_PERIOD_SECONDS = 5
 # Until the kubelet has written a Secret that changed into the pod: its sync period and its cache's, a minute each, and room.
 _SYNC_SECONDS = 600
 # Where the image's entrypoint and Docker's documentation have it.
-_CLIENT_PATH = "/certs/client"
+CLIENT_PATH = "/certs/client"
+"""Where a client has its certificate."""
 
 
 class DindDaemon(Construct):
@@ -281,6 +282,17 @@ class DindDaemon(Construct):
             raise ValueError(f"client's namespace must be one of client_namespaces to have a client Secret, got {namespace!r}")
         return self._certificates.clients[namespace]
 
+    def environment_from(self, namespace: str | None) -> dict[str, str]:
+        """The variables of a client in a namespace, whose certificate is mounted at ``/certs/client``.
+
+        :param namespace: the client's, None for that of ``kubectl apply``
+        :raises ValueError: it gets no client Secret
+        """
+        variables = {"DOCKER_HOST": self.host_from(namespace)}
+        if self.client_secret_from(namespace):
+            variables |= {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": CLIENT_PATH}
+        return variables
+
     def connect(self, workload: Workload) -> None:
         """Make a workload a client, with the label that the NetworkPolicy admits, ``DOCKER_HOST`` and a certificate.
 
@@ -295,10 +307,8 @@ class DindDaemon(Construct):
         if is_taken(workload, "client of a daemon"):
             raise ValueError(f"workload must be the client of one daemon, got {workload.node.path!r} again for {self.name!r}")
         namespace = workload.metadata.namespace  # its chart's, unless it has its own
-        variables = {"DOCKER_HOST": self.host_from(namespace)}
+        variables = self.environment_from(namespace)
         secret = self.client_secret_from(namespace)
-        if secret:
-            variables |= {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": _CLIENT_PATH}
         take(workload, "client of a daemon")
         volume = secret and secret.volume(workload, "docker-certificate")
         for label, value in Access.CLIENT_LABELS.items():
@@ -307,7 +317,7 @@ class DindDaemon(Construct):
             for variable, value in variables.items():
                 container.env.add_variable(variable, EnvValue.from_value(value))
             if volume:
-                container.mount(_CLIENT_PATH, volume, read_only=True)
+                container.mount(CLIENT_PATH, volume, read_only=True)
 
 
 @jsii.implements(IValidation)

@@ -12,7 +12,7 @@ import yaml
 from cdk8s import App, Chart, Duration, Size, Yaml
 
 from dindcache import CertManager, DindDaemon, GivenSecrets, LocalVolume
-from tests.cluster.certificates import openssl, served_certificate, sign
+from tests.cluster.certificates import FILES, openssl, served_certificate, sign
 from tests.cluster.cluster import ROOT, Client, Cluster
 
 HERE = Path(__file__).parent.parent.parent
@@ -103,6 +103,18 @@ def test_cert_manager(cluster, crds, tmp_path):
     files = sign(tmp_path, ca, "extendedKeyUsage=clientAuth")
     assert served_certificate(cluster, (NAMESPACE, APP), tmp_path, files, APP) == renewed["cert.pem"]
     builds(client)
+
+
+def test_a_broken_secret_is_no_daemon_without_tls(cluster):
+    for name in ("server", "client"):
+        keys = [f"--from-literal={file}=" for file in FILES]
+        cluster.kubectl("create", "secret", "generic", f"broken-{name}", f"--namespace={NAMESPACE}", *keys)
+    chart, _ = chart_of(cluster, GivenSecrets(server="broken-server", client="broken-client"))
+    cluster.apply(chart)
+    cluster.wait(lambda: cluster.pods(NAMESPACE, APP) and cluster.restarts(NAMESPACE, APP) >= 1, "the engine ends")
+    (status,) = cluster.pods(NAMESPACE, APP)[0]["status"]["containerStatuses"]
+    assert not status["ready"]
+    assert status["lastState"]["terminated"]["exitCode"] != 0
 
 
 def test_the_api_server_takes_every_kind(cluster, crds):
