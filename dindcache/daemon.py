@@ -30,9 +30,10 @@ from constructs import Construct, IValidation
 from dindcache import _check
 from dindcache._names import is_taken, take
 from dindcache.access import Access
+from dindcache.certificates import CertificateSecret, DaemonIdentity
 from dindcache.engine import Engine
 from dindcache.files import DaemonFiles
-from dindcache.tls import CertificateSecret, DaemonIdentity, SelfIssued, Tls
+from dindcache.tls import SelfIssued, Tls
 from dindcache.volume import ClaimedVolume, LocalVolume
 
 # Docker's own: with and without TLS.

@@ -9,6 +9,7 @@ from cdk8s_plus_27 import k8s
 from constructs import Construct
 
 from dindcache._names import take
+from dindcache.certificates import DaemonIdentity
 
 _SCRIPT = Path(__file__).parent / "scripts" / "issue.sh"
 _USER = 10000  # above those that a node has
@@ -20,17 +21,15 @@ class Issuer(Construct):
     They read none: the kubelet mounts what there is in the daemon's own namespace, and the keys are made in the pod. But who
     may patch a Secret sees it in the answer, so their token is worth the CA's key.
 
-    :param name: the daemon's
-    :param clients: the client Secret of each namespace, None for that of ``kubectl apply``; the daemon's own comes first
+    It prefers another node than the daemon's, for clients of the daemon are root there.
+
+    :param daemon: whose certificates
+    :param client_namespaces: beside its own
     :param names: further names of the server
     :param lifetime_days: of a certificate
     :param renew_seconds: how long before its end the next one is issued
-    :param handover_seconds: between the steps of a change of the CA
     :param generation: of the CA
-    :param image: with openssl
     :param kubectl_image: what publishes
-    :param image_pull_secrets: names of Secrets to pull the images with
-    :param avoid_hostname: the daemon's node, where it is known. It prefers another, for clients of the daemon are root there
     """
 
     def __init__(
@@ -38,56 +37,44 @@ class Issuer(Construct):
         scope: Construct,
         id: str,
         *,
-        name: str,
-        clients: Mapping[str | None, str],
+        daemon: DaemonIdentity,
+        client_namespaces: Sequence[str],
         names: Sequence[str],
         lifetime_days: int,
         renew_seconds: int,
-        handover_seconds: int,
         generation: int,
-        image: str,
         kubectl_image: str,
-        image_pull_secrets: Sequence[str],
-        avoid_hostname: str | None,
     ) -> None:
         super().__init__(scope, id)
-        self._name = f"{name}-issuer"
-        chart = Chart.of(self)
-        take(chart, f"cron job {self._name}")
-        self._namespace = chart.namespace
-        self._labels = {"app": name}
-        own, *_ = clients
-        written = [f"{name}-ca-{generation}", f"{name}-server", clients[own]]
+        self._daemon = daemon
+        self._name = f"{daemon.name}-issuer"
+        take(Chart.of(self), f"cron job {self._name}")
+        clients = {namespace: daemon.client_secret_name(namespace) for namespace in (daemon.namespace, *client_namespaces)}
+        issued = {
+            "ca": f"{daemon.name}-ca-{generation}",
+            "server": f"{daemon.name}-server",
+            "client": clients[daemon.namespace],
+        }
         k8s.KubeServiceAccount(self, "service-account", metadata=self._metadata(), automount_service_account_token=False)
-        self._allow("role", self._name, written, own)
-        for number, (namespace, secret) in enumerate(clients.items()):
-            if namespace != own:
-                self._allow(f"role-{number}", f"{name}.{own}-issuer", [secret], namespace)
+        self._allow("role", self._name, list(issued.values()), daemon.namespace)
+        for namespace in client_namespaces:
+            name = f"{daemon.name}.{daemon.namespace}-issuer"
+            self._allow(f"role-{namespace}", name, [clients[namespace]], namespace)
         script = _SCRIPT.read_text()
         k8s.KubeConfigMap(self, "config-map", metadata=self._metadata(), data={_SCRIPT.name: script})
         environment = {
-            "NAME": name,
+            "NAME": daemon.name,
             "GENERATION": str(generation),
-            "HANDOVER_SECONDS": str(handover_seconds),
+            "HANDOVER_SECONDS": str(daemon.handover),
             "LIFETIME_DAYS": str(lifetime_days),
             "RENEW_SECONDS": str(renew_seconds),
             # Where the chart has no namespace, the pod's own.
             "CLIENTS": " ".join(f"{namespace or '$(NAMESPACE)'}/{secret}" for namespace, secret in clients.items()),
         }
-        issued = {"ca": f"{name}-ca-{generation}", "server": f"{name}-server", "client": clients[own]}
         if generation > 1:
-            issued["previous"] = f"{name}-ca-{generation - 1}"
-        pod = self._pod(
-            image=image,
-            kubectl_image=kubectl_image,
-            names=names,
-            environment=environment,
-            issued=issued,
-            image_pull_secrets=image_pull_secrets,
-            avoid_hostname=avoid_hostname,
-        )
-        template = k8s.PodTemplateSpec(spec=pod)
-        job = k8s.JobSpec(template=template, backoff_limit=6, active_deadline_seconds=600)
+            issued["previous"] = f"{daemon.name}-ca-{generation - 1}"
+        pod = self._pod(kubectl_image, names, environment, issued)
+        job = k8s.JobSpec(template=k8s.PodTemplateSpec(spec=pod), backoff_limit=6, active_deadline_seconds=600)
         k8s.KubeCronJob(
             self,
             "cron-job",
@@ -103,12 +90,14 @@ class Issuer(Construct):
         )
         # A Job cannot be changed: another one issues something else, and one that is done stays for GitOps to find. Its pod is
         # what this file makes of these values.
-        values = [image, kubectl_image, *names, *environment.values(), *image_pull_secrets, avoid_hostname or ""]
+        pull_secrets = [secret.name for secret in daemon.image_pull_secrets]
+        values = [daemon.image, kubectl_image, *names, *environment.values(), *pull_secrets, daemon.hostname or ""]
         says = "\0".join([*values, script, Path(__file__).read_text()])
         k8s.KubeJob(self, "job", metadata=self._metadata(f"{self._name}-{sha256(says.encode()).hexdigest()[:8]}"), spec=job)
 
     def _metadata(self, name: str | None = None, namespace: str | None = None) -> k8s.ObjectMeta:
-        return k8s.ObjectMeta(name=name or self._name, namespace=namespace or self._namespace, labels=self._labels)
+        labels = {"app": self._daemon.name}
+        return k8s.ObjectMeta(name=name or self._name, namespace=namespace or self._daemon.namespace, labels=labels)
 
     def _allow(self, id: str, name: str, secrets: Sequence[str], namespace: str | None) -> None:
         # Server-side apply is a patch that creates what is missing, under a name that is known.
@@ -119,25 +108,17 @@ class Issuer(Construct):
             f"{id}-binding",
             metadata=self._metadata(name, namespace),
             role_ref=k8s.RoleRef(api_group="rbac.authorization.k8s.io", kind="Role", name=name),
-            subjects=[k8s.Subject(kind="ServiceAccount", name=self._name, namespace=self._namespace)],
+            subjects=[k8s.Subject(kind="ServiceAccount", name=self._name, namespace=self._daemon.namespace)],
         )
 
     def _pod(
-        self,
-        *,
-        image: str,
-        kubectl_image: str,
-        names: Sequence[str],
-        environment: Mapping[str, str],
-        issued: Mapping[str, str],
-        image_pull_secrets: Sequence[str],
-        avoid_hostname: str | None,
+        self, kubectl_image: str, names: Sequence[str], environment: Mapping[str, str], issued: Mapping[str, str]
     ) -> k8s.PodSpec:
         resources = _resources()
         namespace = k8s.EnvVarSource(field_ref=k8s.ObjectFieldSelector(field_path="metadata.namespace"))
         issue = k8s.Container(
             name="issue",
-            image=image,
+            image=self._daemon.image,
             image_pull_policy="IfNotPresent",
             command=["sh", f"/etc/dindcache/{_SCRIPT.name}"],
             args=list(names) or None,
@@ -153,9 +134,11 @@ class Issuer(Construct):
                 *(k8s.VolumeMount(name=key, mount_path=f"/issued/{key}", read_only=True) for key in issued),
             ],
         )
-        other_node = k8s.NodeSelectorRequirement(key="kubernetes.io/hostname", operator="NotIn", values=[avoid_hostname or ""])
+        other_node = k8s.NodeSelectorRequirement(
+            key="kubernetes.io/hostname", operator="NotIn", values=[self._daemon.hostname or ""]
+        )
         elsewhere = k8s.PodAffinityTerm(
-            topology_key="kubernetes.io/hostname", label_selector=k8s.LabelSelector(match_labels=self._labels)
+            topology_key="kubernetes.io/hostname", label_selector=k8s.LabelSelector(match_labels={"app": self._daemon.name})
         )
         affinity = k8s.Affinity(
             # The daemon may have no node yet when this starts.
@@ -164,7 +147,7 @@ class Issuer(Construct):
                     k8s.PreferredSchedulingTerm(weight=100, preference=k8s.NodeSelectorTerm(match_expressions=[other_node]))
                 ]
             )
-            if avoid_hostname
+            if self._daemon.hostname
             else None,
             pod_anti_affinity=k8s.PodAntiAffinity(
                 preferred_during_scheduling_ignored_during_execution=[
@@ -177,7 +160,7 @@ class Issuer(Construct):
             automount_service_account_token=False,  # the script's container needs none
             restart_policy="Never",  # all over again: what another run has issued meanwhile is mounted anew
             affinity=affinity,
-            image_pull_secrets=[k8s.LocalObjectReference(name=secret) for secret in image_pull_secrets] or None,
+            image_pull_secrets=[k8s.LocalObjectReference(name=s.name) for s in self._daemon.image_pull_secrets] or None,
             security_context=k8s.PodSecurityContext(
                 run_as_non_root=True,
                 run_as_user=_USER,
