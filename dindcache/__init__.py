@@ -3,7 +3,6 @@
 from dindcache.access import Access
 from dindcache.daemon import DindDaemon
 from dindcache.engine import AddressPool, Engine, ImageStore, Ulimit
-from dindcache.gitlab import GitLabRunner
 from dindcache.prune import Prune, PruneSchedule
 from dindcache.tls import CertManager, GivenSecrets, NoTls, SelfIssued
 from dindcache.volume import ClaimedVolume, LocalStorageClass, LocalVolume
@@ -15,7 +14,6 @@ __all__ = [
     "ClaimedVolume",
     "DindDaemon",
     "Engine",
-    "GitLabRunner",
     "GivenSecrets",
     "ImageStore",
     "LocalStorageClass",

@@ -8,7 +8,8 @@ import tomli
 import yaml
 from cdk8s import Size
 
-from dindcache import CertManager, ClaimedVolume, DindDaemon, GitLabRunner, GivenSecrets, NoTls, SelfIssued
+from dindcache import CertManager, ClaimedVolume, DindDaemon, GivenSecrets, NoTls, SelfIssued
+from dindcache.gitlab import GitLabRunner
 
 OTHERS = """concurrent = 10   # jobs
 check_interval=0

@@ -6,7 +6,8 @@ import pytest
 import tomli
 from cdk8s import App, Chart, Duration, Size, Yaml
 
-from dindcache import DindDaemon, GitLabRunner, LocalVolume, SelfIssued
+from dindcache import DindDaemon, LocalVolume, SelfIssued
+from dindcache.gitlab import GitLabRunner
 from tests.cluster.cluster import ROOT, Cluster
 
 NAMESPACE, JOBS = "dindcache-gitlab", "dindcache-gitlab-jobs"
