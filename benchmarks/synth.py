@@ -32,19 +32,13 @@ def compare() -> None:
     with tempfile.TemporaryDirectory() as directory:
         other = Path(directory) / "bare.py"
         other.write_text(bare.app())
-        take_turns([ROOT / "main.py", other])
-
-
-def take_turns(apps: list[Path]) -> None:
-    """As `compare` says."""
-    seconds: dict[Path, list[float]] = {app: [] for app in apps}
-    for app in apps:
-        with tempfile.TemporaryDirectory() as outdir:
-            run(app, outdir)
-    for _ in range(RUNS):
-        for app in apps:
-            with tempfile.TemporaryDirectory() as outdir:
-                seconds[app].append(run(app, outdir))
+        apps = [ROOT / "main.py", other]
+        seconds: dict[Path, list[float]] = {app: [] for app in apps}
+        for number in range(RUNS + 1):
+            for app in apps:
+                took = run(app, f"{directory}/dist")
+                if number:  # the first is not counted
+                    seconds[app].append(took)
     for app in apps:
         low, median, high = min(seconds[app]), statistics.median(seconds[app]), max(seconds[app])
         print(f"{app.name:8} {low:6.3f} {median:6.3f} {high:6.3f} s (minimum, median, maximum)")

@@ -66,6 +66,11 @@ class DaemonIdentity:
         service = [f"{self.name}.{self.namespace}{end}" for end in ("", ".svc", ".svc.cluster.local") if self.namespace]
         return [self.name, *service, "localhost"]
 
+    @property
+    def server_secret_name(self) -> str:
+        """The daemon's own Secret's name, where it is not given."""
+        return f"{self.name}-server"
+
     def client_secret_name(self, namespace: str | None) -> str:
         """A client Secret's name, which no other daemon's has in any namespace.
 

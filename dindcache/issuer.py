@@ -52,7 +52,7 @@ class Issuer(Construct):
         clients = {namespace: daemon.client_secret_name(namespace) for namespace in (daemon.namespace, *client_namespaces)}
         issued = {
             "ca": f"{daemon.name}-ca-{generation}",
-            "server": f"{daemon.name}-server",
+            "server": daemon.server_secret_name,
             "client": clients[daemon.namespace],
         }
         k8s.KubeServiceAccount(self, "service-account", metadata=self._metadata(), automount_service_account_token=False)
@@ -201,7 +201,7 @@ def _apply(name: str, image: str, file: str, resources: k8s.ResourceRequirements
 
 
 def _resources() -> k8s.ResourceRequirements:
-    """Several times what openssl and kubectl take, for namespaces with a quota."""
+    """For namespaces with a quota; the cluster tests run within it."""
 
     def amounts(cpu: str, memory: str) -> dict[str, k8s.Quantity]:
         return {"cpu": k8s.Quantity.from_string(cpu), "memory": k8s.Quantity.from_string(memory)}

@@ -91,7 +91,7 @@ class PruneSchedule(Construct):
                     image=image,
                     image_pull_policy=ImagePullPolicy.IF_NOT_PRESENT,
                     command=["docker", *prune.value],
-                    # Several times what the client takes, for namespaces with a quota.
+                    # For namespaces with a quota; the cluster tests run within it.
                     resources=ContainerResources(
                         cpu=CpuResources(request=Cpu.millis(10), limit=Cpu.units(1)),
                         memory=MemoryResources(request=Size.mebibytes(64), limit=Size.mebibytes(256)),

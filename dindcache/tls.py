@@ -79,7 +79,7 @@ class SelfIssued:
         )
         namespaces = (daemon.namespace, *self.client_namespaces)
         return Certificates(
-            server=CertificateSecret(name=f"{daemon.name}-server", items=_DOCKER_FILES),
+            server=CertificateSecret(name=daemon.server_secret_name, items=_DOCKER_FILES),
             clients={
                 namespace: CertificateSecret(name=daemon.client_secret_name(namespace), items=_DOCKER_FILES)
                 for namespace in namespaces
@@ -158,13 +158,13 @@ class CertManager:
         further = [name.partition(":") for name in map(_check.certificate_name, self.names)]
         server = {
             **leaf,
-            "secretName": f"{daemon.name}-server",
+            "secretName": daemon.server_secret_name,
             "commonName": f"{daemon.name} server",
             "dnsNames": [*daemon.server_names(), *(name for kind, _, name in further if kind == "DNS")],
             "ipAddresses": ["127.0.0.1", *(name for kind, _, name in further if kind == "IP")],
             "usages": ["digital signature", "server auth"],
         }
-        make("Certificate", f"{daemon.name}-server", server)
+        make("Certificate", daemon.server_secret_name, server)
         clients = {}
         for namespace in (daemon.namespace, *self.client_namespaces):
             name = daemon.client_secret_name(namespace)
@@ -176,7 +176,7 @@ class CertManager:
             }
             make("Certificate", name, client, namespace)
             clients[namespace] = CertificateSecret(name=name, items=_TLS_SECRET_FILES)
-        return Certificates(server=CertificateSecret(name=f"{daemon.name}-server", items=_TLS_SECRET_FILES), clients=clients)
+        return Certificates(server=CertificateSecret(name=daemon.server_secret_name, items=_TLS_SECRET_FILES), clients=clients)
 
 
 @dataclass(frozen=True, kw_only=True)
