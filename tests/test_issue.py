@@ -33,6 +33,8 @@ def issue(request: pytest.FixtureRequest, directory: Path) -> Issue:
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("needs openssl")
+    script = directory / SCRIPT.name  # the clone may be closed to the user that runs it
+    script.write_text(SCRIPT.read_text())
     path = directory / "bin"
     path.mkdir()
     shell = shutil.which(request.param)
@@ -59,7 +61,7 @@ def issue(request: pytest.FixtureRequest, directory: Path) -> Issue:
                 (issued / mount / key).write_bytes(value)
                 (issued / mount / key).chmod(0o444)
         done = subprocess.run(
-            [*command, str(SCRIPT), *names],
+            [*command, str(script), *names],
             env={
                 "PATH": search,
                 "ISSUED": str(issued),
