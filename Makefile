@@ -6,10 +6,12 @@ export PATH := $(CURDIR)/$(bin):$(CURDIR)/.venv/node/bin:$(PATH)
 
 .PHONY: synth test lint golden cluster-test soak bench wheel clean
 
-synth: .venv/ready ## write dist/; a synth that fails leaves it as it was
-	rm -rf build/dist
+written = dist gitlab templates
+
+synth: .venv/ready ## write dist/ and what GitLab reads; a synth that fails leaves them as they were
+	rm -rf $(addprefix build/,$(written))
 	CDK8S_OUTDIR=build/dist python main.py
-	rm -rf dist && mv build/dist dist
+	rm -rf $(written) && mv $(addprefix build/,$(written)) .
 
 test: lint ## all that needs no cluster
 	pytest --ignore=tests/cluster --numprocesses=4 # most of them wait
@@ -19,7 +21,8 @@ lint: .venv/ready .venv/checkov/ready
 	ruff format --check
 	mypy
 	pyright --warnings
-	shellcheck .ci/run dindcache/scripts/*.sh
+	shellcheck .ci/run
+	shellcheck --shell=sh dindcache/scripts/*.sh dindcache/scripts/gitlab/*.sh
 	.venv/checkov/bin/checkov --config-file .checkov.yaml
 
 golden: synth ## write every generated file anew

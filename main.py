@@ -1,14 +1,17 @@
-"""The app: edit the values below, then ``make synth`` or ``cdk8s synth`` writes dist/."""
+"""The app: edit the values below, then ``make synth`` or ``cdk8s synth`` writes dist/, and beside it what GitLab reads."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from cdk8s import App, Chart, Cron, JsonPatch, Size
 from cdk8s_plus_27 import k8s
 from constructs import Construct
 
-from dindcache import DindDaemon, LocalVolume, PruneSchedule
+from dindcache import DindDaemon, LocalVolume, PruneSchedule, SelfIssued
+from dindcache.gitlab import GitLabRunner, GitLabTemplate
 
 NAMESPACE = "kube-ops"
+JOBS_NAMESPACE = "gitlab-jobs"  # where a GitLab Runner starts its jobs
 HOSTNAME = "node1"  # the node whose disk holds the cache: its label kubernetes.io/hostname
 PATH = "/mnt/k8s/docker"  # a directory there that exists
 STORAGE = Size.gibibytes(50)
@@ -30,31 +33,46 @@ class DockerCache(Chart):
         insecure_registries: Sequence[str] = INSECURE_REGISTRIES,
     ) -> None:
         super().__init__(scope, id, namespace=NAMESPACE, disable_resource_name_hashes=True)
-        namespace = k8s.KubeNamespace(
-            self,
-            "namespace",
-            # The daemon is privileged, and so must be what the namespace allows.
-            metadata=k8s.ObjectMeta(name=NAMESPACE, labels={"pod-security.kubernetes.io/enforce": "privileged"}),
-        )
-        # cdk8s stamps the chart's namespace on every object, on a Namespace too.
-        namespace.add_json_patch(JsonPatch.remove("/metadata/namespace"))
+        # The daemon is privileged, and so must be what its namespace allows. Jobs need no more than any pod.
+        for what, name, level in (("namespace", NAMESPACE, "privileged"), ("jobs", JOBS_NAMESPACE, "baseline")):
+            labels = {"pod-security.kubernetes.io/enforce": level}
+            namespace = k8s.KubeNamespace(self, what, metadata=k8s.ObjectMeta(name=name, labels=labels))
+            # cdk8s stamps the chart's namespace on every object, on a Namespace too.
+            namespace.add_json_patch(JsonPatch.remove("/metadata/namespace"))
         volume = LocalVolume(self, "docker", hostname=hostname, path=path, storage=STORAGE)
         self.daemon = DindDaemon(
             self,
             "docker-dind",
             volume=volume,
+            tls=SelfIssued(client_namespaces=[JOBS_NAMESPACE]),
             registry_mirrors=registry_mirrors,
             insecure_registries=insecure_registries,
         )
         PruneSchedule(self, "clear-cache", daemon=self.daemon, schedule=Cron.weekly())
 
 
-def build(app: App) -> None:
+def build(app: App) -> DockerCache:
     """Every chart of this app."""
-    DockerCache(app, "docker-cache")
+    return DockerCache(app, "docker-cache")
+
+
+def gitlab(daemon: DindDaemon) -> dict[str, str]:
+    """What GitLab reads, by path: nothing of it is for the cluster."""
+    runner = GitLabRunner(daemon=daemon, namespace=JOBS_NAMESPACE)
+    template = GitLabTemplate(daemon=daemon)
+    return {
+        "gitlab/config.toml": runner.config(),
+        "gitlab/values.yaml": runner.helm_values(),
+        "gitlab/docker.gitlab-ci.yml": template.template(),
+        "templates/docker-build.yml": template.component(),
+    }
 
 
 if __name__ == "__main__":
     app = App()
-    build(app)
+    files = gitlab(build(app).daemon)
     app.synth()
+    for path, text in files.items():
+        file = Path(app.outdir).parent / path
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)

@@ -142,6 +142,8 @@ class DindDaemon(Construct):
         take(volume, "daemon")
         self.name = name
         self._certificates = tls.certificates(self, identity)
+        self.closed_seconds = drain_seconds - drain_seconds // 2 + _SHUTDOWN_SECONDS
+        """How long it takes no new clients before it ends, at most."""
         self._port = _TLS_PORT if self._certificates else _PORT
         # Said out loud: with an empty file for a certificate the image's entrypoint would serve without TLS, and without either
         # the engine warns and sleeps for 16 s at each start.

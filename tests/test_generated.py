@@ -13,6 +13,7 @@ import pytest
 import yaml
 from cdk8s import App
 
+import main
 from benchmarks import bare
 from tests.conftest import GOLDEN
 
@@ -44,6 +45,12 @@ def test_committed_manifests_are_what_the_apps_write(directory, tmp_path):
     assert committed == written
 
 
+def test_committed_files_for_gitlab_are_what_the_app_writes():
+    paths = [path for directory in ("gitlab", "templates") for path in (ROOT / directory).iterdir()]
+    committed = {str(path.relative_to(ROOT)): path.read_text() for path in paths}
+    assert committed == main.gitlab(main.build(App()).daemon)
+
+
 def test_the_bare_app_of_the_benchmark_makes_the_same_objects(tmp_path):
     (tmp_path / "bare.py").write_text(bare.app())
     environment = {**os.environ, "CDK8S_OUTDIR": str(tmp_path / "dist")}
@@ -72,10 +79,13 @@ def test_every_golden_file_has_its_test():
     assert not [path.name for path in GOLDEN.iterdir() if f"def {path.stem}(" not in tests]
 
 
-def test_cdk8s_synth_writes_dist(tmp_path):
+def test_cdk8s_synth_writes_dist_and_what_gitlab_reads(tmp_path):
     subprocess.run([*CDK8S, "synth", f"--output={tmp_path}/dist"], cwd=ROOT, env=CHECKED, check=True)
-    written = {path.name: path.read_text() for path in (tmp_path / "dist").iterdir()}
-    assert written == {path.name: path.read_text() for path in (ROOT / "dist").iterdir()}
+    for directory in ("dist", "gitlab", "templates"):
+        written, committed = (
+            {path.name: path.read_text() for path in (root / directory).iterdir()} for root in (tmp_path, ROOT)
+        )
+        assert written == committed
 
 
 def test_cdk8s_import_makes_the_bindings(tmp_path):

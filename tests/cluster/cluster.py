@@ -125,12 +125,14 @@ class Client:
 
     def __init__(self, cluster: Cluster, daemon: DindDaemon, namespace: str, node_name: str, name: str = "client") -> None:
         self.cluster = cluster
+        self.namespace = namespace
         chart = Chart(App(), "client", namespace=namespace, disable_resource_name_hashes=True)
         deployment = idle_deployment(chart, name, "docker:29.9.3-cli", node_name)
         daemon.connect(deployment)
         cluster.apply(chart)
         cluster.rollout(namespace, name)
-        self._exec = ["exec", f"--namespace={namespace}", f"deployment/{name}", "--", "sh", "-ec"]
+        self.pod = [f"--namespace={namespace}", f"deployment/{name}"]
+        self._exec = ["exec", *self.pod, "--", "sh", "-ec"]
 
     def run(self, script: str) -> subprocess.CompletedProcess[str]:
         return self.cluster.run(*self._exec, script)

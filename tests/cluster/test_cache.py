@@ -10,7 +10,7 @@ import pytest
 from cdk8s import App, Cron, Yaml
 
 from dindcache import Prune, PruneSchedule
-from main import NAMESPACE, DockerCache
+from main import JOBS_NAMESPACE, NAMESPACE, DockerCache
 from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
 
 PATH = f"{ROOT}/cache"
@@ -32,6 +32,7 @@ def cache(cluster: Cluster) -> Iterator[DockerCache]:
     cluster.rollout(NAMESPACE, "docker-dind")
     yield chart
     cluster.forget(NAMESPACE, "persistentvolume/kube-ops-docker", "storageclass/kube-ops-docker")
+    cluster.forget(JOBS_NAMESPACE)
     cluster.on_node(cluster.node_names[0], f"rm -rf {PATH}")
 
 

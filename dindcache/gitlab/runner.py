@@ -1,4 +1,4 @@
-"""The same daemon, said to GitLab."""
+"""How a Runner hands a daemon to its jobs."""
 
 from collections.abc import Mapping, MutableMapping
 from typing import Any
