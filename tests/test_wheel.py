@@ -3,7 +3,8 @@ import yaml
 
 
 def test_a_users_app_needs_the_wheel_alone(user_app):
-    manifests = list(yaml.safe_load_all(user_app("node1", "/mnt/disk", "https://mirror.example").read_text()))
+    path = user_app("node1", "/mnt/disk", "https://mirror.example")
+    manifests = list(yaml.safe_load_all(path.read_text()))
     for manifest in manifests:
         kubernetes_validate.validate(manifest, "1.27", strict=True)
     names = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests}
@@ -25,3 +26,5 @@ def test_a_users_app_needs_the_wheel_alone(user_app):
     assert issuer == {"issue.sh"}
     assert daemon == {"daemon.json", "alive.sh", "drain.sh", "lock.sh", "ready.sh", "reload.sh", "start.sh"}
     assert deployment["metadata"]["annotations"] == {"owner": "user"}
+    assert path.with_name("config.toml").read_text().startswith("# by user\n[[runners]]\n")
+    assert yaml.safe_load(path.with_name("docker.gitlab-ci.yml").read_text()).keys() == {".docker", ".docker-build"}

@@ -1,11 +1,13 @@
 """A user's app with dindcache installed: it subclasses each construct. Arguments: a hostname, a path, a registry mirror."""
 
 import sys
+from pathlib import Path
 
 from cdk8s import App, Chart, Cron, Size
 from constructs import Construct
 
 from dindcache import ClaimedVolume, DindDaemon, LocalStorageClass, LocalVolume, PruneSchedule
+from dindcache.gitlab import GitLabRunner, GitLabTemplate
 
 
 class DiskClass(LocalStorageClass):
@@ -42,6 +44,16 @@ class NightlyPrune(PruneSchedule):
         super().__init__(scope, id, daemon=daemon, schedule=Cron.daily())
 
 
+class Runner(GitLabRunner):
+    def config(self) -> str:
+        return "# by user\n" + super().config()
+
+
+class Template(GitLabTemplate):
+    def template(self) -> str:
+        return "# by user\n" + super().template()
+
+
 hostname, path, registry_mirror = sys.argv[1:]
 app = App()
 chart = Chart(app, "user-app", namespace="user-app", disable_resource_name_hashes=True)
@@ -51,3 +63,5 @@ builder = Builder(
 NightlyPrune(chart, "prune", daemon=builder)
 CloudVolume(chart, "cloud")
 app.synth()
+(Path(app.outdir) / "config.toml").write_text(Runner(daemon=builder, namespace="user-app").config())
+(Path(app.outdir) / "docker.gitlab-ci.yml").write_text(Template(daemon=builder).template())

@@ -197,16 +197,13 @@ def test_two_jobs_of_one_commit_at_once_do_not_meet(client, project):
     DOCKER_BUILD_RESULT: {name}
     CONTENT: "of {name}"
 """
-    use = """
-test:
-  extends: .docker
-  script:
-    - docker image rm $one $two
-    - docker run --rm "$one"
-    - docker run --rm "$two"
-"""
-    project.commit({".gitlab-ci.yml": BUILD + job.format(name="one") + job.format(name="two") + use})
-    assert re.findall("test +> (of .*)", project.run()) == ["of one", "of two"]
+    before = pushed(client)
+    project.commit({".gitlab-ci.yml": BUILD + job.format(name="one") + job.format(name="two")})
+    project.run()
+    images = [f"{IMAGE}:{tag}" for tag in pushed(client) - before]
+    client.sh(f"docker image rm {' '.join(images)}")  # so that what was pushed is run
+    said = {client.run(f"docker run --rm {image}").stdout for image in images}
+    assert said == {"of one\n", "of two\n"}
 
 
 def test_without_a_daemon_the_job_ends_and_says_so(cluster, project):
