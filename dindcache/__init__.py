@@ -3,6 +3,7 @@
 from dindcache.access import Access
 from dindcache.daemon import DindDaemon
 from dindcache.engine import AddressPool, Engine, ImageStore, Ulimit
+from dindcache.garbage_collection import GarbageCollection, Unused
 from dindcache.prune import Prune, PruneSchedule
 from dindcache.tls import CertManager, GivenSecrets, NoTls, SelfIssued
 from dindcache.volume import ClaimedVolume, LocalStorageClass, LocalVolume
@@ -14,6 +15,7 @@ __all__ = [
     "ClaimedVolume",
     "DindDaemon",
     "Engine",
+    "GarbageCollection",
     "GivenSecrets",
     "ImageStore",
     "LocalStorageClass",
@@ -23,4 +25,5 @@ __all__ = [
     "PruneSchedule",
     "SelfIssued",
     "Ulimit",
+    "Unused",
 ]

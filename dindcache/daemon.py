@@ -60,7 +60,8 @@ class DindDaemon(Construct):
 
     :param volume: where the engine keeps its data; one daemon a volume
     :param name: of the Deployment, the Service (so the host that clients write) and the label ``app``; by default the id
-    :param image: of the engine; by default an exact release, so that a restart never upgrades it
+    :param image: of the engine; by default an exact release, so that a restart never upgrades it. Where its tag does not say
+        the engine's version, ``engine`` must
     :param tls: how daemon and clients trust each other: `SelfIssued`, `CertManager`, `GivenSecrets` or `NoTls`; by default a CA
         of its own issues, with nothing to install
     :param reload: how long a daemon whose certificate was renewed waits at most for a moment without clients, in whole
@@ -82,7 +83,8 @@ class DindDaemon(Construct):
     :param annotations: of the pod, beside the one that keeps the cluster autoscaler from evicting it
     :raises ValueError: the name is invalid or taken in this chart, the volume has a daemon, a mirror is no URL, a registry no
         host, an engine flag is no flag or one that is set already, drain or reload is no whole number of seconds, nodes are
-        given for a `LocalVolume`, or what ``tls`` says cannot be
+        given for a `LocalVolume`, the engine's version cannot be told, its garbage collection does not fit the volume, or what
+        ``tls`` says cannot be
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class DindDaemon(Construct):
         )
         tls.check(identity)
         engine = engine or Engine()
+        daemon_json = engine.daemon_json(image=image, storage=volume.storage)
         flags = [
             *(f"--registry-mirror={_check.url('registry mirror', mirror)}" for mirror in registry_mirrors),
             *(f"--insecure-registry={_check.insecure_registry(registry)}" for registry in insecure_registries),
@@ -150,7 +153,7 @@ class DindDaemon(Construct):
         flags.append("--tlsverify" if self._certificates else "--tls=false")
         labels = {"app": name}
         volume.claim.metadata.add_label("app", name)
-        files = DaemonFiles(self, "files", name=name, engine=engine)
+        files = DaemonFiles(self, "files", name=name, daemon_json=daemon_json, engine=engine)
         startup_seconds = drain_seconds + _RECOVERY_SECONDS
         self.deployment = Deployment(
             self,

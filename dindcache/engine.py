@@ -10,6 +10,7 @@ from typing import Any
 from cdk8s import Size
 
 from dindcache import _check
+from dindcache.garbage_collection import GarbageCollection
 
 
 class ImageStore(Enum):
@@ -55,6 +56,7 @@ _OWNERS = {
     **dict.fromkeys(("registry-mirrors", "registry-mirror"), "registry_mirrors"),
     **dict.fromkeys(("insecure-registries", "insecure-registry"), "insecure_registries"),
     **dict.fromkeys(("storage-driver", "features", "feature"), "image_store"),
+    "builder": "garbage_collection",
     **dict.fromkeys(("default-address-pools", "default-address-pool"), "address_pools"),
     "dns": "dns",
     **dict.fromkeys(("log-driver", "log-opts", "log-opt"), "log_max_size and log_max_files"),
@@ -67,6 +69,8 @@ _OWNERS = {
     "pidfile": "the image's entrypoint",
     "shutdown-timeout": "nothing: the pod's grace period goes by the engine's own 15 s",
 }
+# As the official images have it in their tags.
+_VERSION = r"[1-9]\d(?:\.\d+){0,2}"
 # As setrlimit(2) has them.
 _ULIMITS = "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
 _SHORT_FLAGS = {
@@ -85,6 +89,10 @@ _SHORT_FLAGS = {
 class Engine:
     """What a `DindDaemon` writes into the engine's ``daemon.json``.
 
+    :param version: of the engine in the daemon's image, such as ``29.9.3`` or ``29``; by default what the image's tag says, and
+        needed where that says none, as with ``docker:dind``. It decides which keys are written: an engine older than it says
+        would take the budget for none, and drop all of its cache
+    :param garbage_collection: of the build cache; by default a `GarbageCollection` that goes by the volume's size
     :param image_store: where images are kept; by default the faster one, ``docs/engine.md`` says when to choose the other
     :param address_pools: for networks that jobs create; by default the engine's own, of which a cluster may use a part itself
     :param dns: servers that containers and build steps ask; by default those of the pod, so the cluster's
@@ -101,6 +109,8 @@ class Engine:
     :raises ValueError: a value is out of its range, or a key of ``settings`` is set by something else
     """
 
+    version: str | None = None
+    garbage_collection: GarbageCollection = field(default_factory=GarbageCollection)
     image_store: ImageStore = ImageStore.OVERLAY2
     address_pools: Sequence[AddressPool] = ()
     dns: Sequence[str] = ()
@@ -117,6 +127,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         """Refuse what the engine would exit on."""
+        _check_version(self.version)
         for pool in self.address_pools:
             _check_pool(pool)
         for server in self.dns:
@@ -136,9 +147,16 @@ class Engine:
         for key in self.settings.keys() & _OWNERS.keys():
             raise ValueError(f"engine setting {key!r} must not be given, it is set by {_OWNERS[key]}")
 
-    def daemon_json(self) -> str:
-        """The file, the same for the same values."""
-        return json.dumps(self._settings(), indent=2, sort_keys=True) + "\n"
+    def daemon_json(self, *, image: str, storage: Size) -> str:
+        """The file, the same for the same values.
+
+        :param image: of the engine, whose tag tells its version
+        :param storage: of the volume that it keeps its data on
+        :raises ValueError: the version cannot be told or is not the image's, or the garbage collection does not fit it or the
+            volume
+        """
+        builder = self.garbage_collection.settings(storage=storage, release=self._release(image))
+        return json.dumps({**self._settings(), "builder": builder}, indent=2, sort_keys=True) + "\n"
 
     def checked_flags(self, flags: Sequence[str]) -> Sequence[str]:
         """The flags, if dockerd takes them beside this configuration and all that sets flags of its own.
@@ -155,6 +173,17 @@ class Engine:
             if self.settings.keys() & {name, f"{name}s"}:  # a flag that can be repeated has its key in the plural
                 raise ValueError(f"engine flag must not repeat a key of settings, got {flag!r}")
         return flags
+
+    def _release(self, image: str) -> int:
+        tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
+        match = re.fullmatch(rf"({_VERSION})(?:-(?:alpha|beta|rc)\.?\d+)?-dind(?:-.+)?", tag)
+        told, given = (version.split(".") if version else [] for version in (match and match[1], self.version))
+        if not told and not given:
+            right = "in its tag, as in 'docker:29.9.3-dind', or given, as in Engine(version='29')"
+            raise ValueError(f"engine version of an image must be {right}, got {image!r}")
+        if any(ours != theirs for ours, theirs in zip(given, told, strict=False)):
+            raise ValueError(f"engine version must be the image's, got {self.version!r} for {image!r}")
+        return int((told or given)[0])
 
     def _settings(self) -> dict[str, Any]:
         proxies = {"http-proxy": self.http_proxy, "https-proxy": self.https_proxy, "no-proxy": self.no_proxy}
@@ -177,6 +206,11 @@ class Engine:
             "log-opts": {"max-size": f"{self.log_max_size.to_kibibytes()}k", "max-file": str(self.log_max_files)},
             **{key: value for key, value in optional.items() if value},
         }
+
+
+def _check_version(version: str | None) -> None:
+    if version is not None and not re.fullmatch(_VERSION, version):
+        raise ValueError(f"engine version must be one such as '29.9.3' or '29', got {version!r}")
 
 
 def _check_pool(pool: AddressPool) -> None:

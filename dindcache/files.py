@@ -16,7 +16,8 @@ class DaemonFiles(Construct):
     """A ConfigMap with ``daemon.json``, the certificates of registries and the scripts, as two volumes of a pod.
 
     :param name: the ConfigMap's
-    :param engine: what ``daemon.json`` says
+    :param daemon_json: the engine's configuration
+    :param engine: whose certificates of registries go beside it
     """
 
     SCRIPTS_PATH = "/etc/dindcache"
@@ -25,11 +26,11 @@ class DaemonFiles(Construct):
     ENGINE_PATH = "/etc/docker"
     """Where the engine looks for its configuration."""
 
-    def __init__(self, scope: Construct, id: str, *, name: str, engine: Engine) -> None:
+    def __init__(self, scope: Construct, id: str, *, name: str, daemon_json: str, engine: Engine) -> None:
         super().__init__(scope, id)
         certificates = {f"registry-{i}.crt": pem for i, pem in enumerate(engine.registry_certificates.values())}
         data = {
-            "daemon.json": engine.daemon_json(),
+            "daemon.json": daemon_json,
             **certificates,
             **{script.name: script.read_text() for script in _SCRIPTS},
         }

@@ -26,7 +26,7 @@ from cdk8s import ApiObject, App, Chart, Cron, JsonPatch, Size
 from cdk8s_plus_27 import EnvValue, Namespaces
 from constructs import Construct
 
-from dindcache import DindDaemon, LocalStorageClass, LocalVolume, NoTls, Prune, PruneSchedule
+from dindcache import DindDaemon, Engine, LocalStorageClass, LocalVolume, NoTls, Prune, PruneSchedule
 
 
 class Article(Chart):
@@ -50,6 +50,7 @@ class Article(Chart):
             volume=volume,
             image="docker:dind",
             tls=NoTls(),
+            engine=Engine(version="29"),  # which the tag does not say
             registry_mirrors=["https://ot2k4d59.mirror.aliyuncs.com/"],
         )
         daemon.container.env.add_variable("DOCKER_DRIVER", EnvValue.from_value("overlay2"))

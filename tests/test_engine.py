@@ -1,10 +1,11 @@
 import json
+from typing import Any
 
 import pytest
 from cdk8s import ApiObject, App, Chart, Duration, JsonPatch, Size
 from cdk8s_plus_27 import NodeLabelQuery, NodeTaintQuery
 
-from dindcache import AddressPool, ClaimedVolume, DindDaemon, Engine, ImageStore, LocalVolume, Ulimit
+from dindcache import AddressPool, ClaimedVolume, DindDaemon, Engine, GarbageCollection, ImageStore, LocalVolume, Ulimit, Unused
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
@@ -12,6 +13,14 @@ PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 def test_everything_of_the_engine(chart, golden):
     volume = ClaimedVolume(chart, "docker", storage=Size.gibibytes(50))
     engine = Engine(
+        version="29.9",
+        garbage_collection=GarbageCollection(
+            reserved_space=Size.gibibytes(12),
+            max_used_space=Size.gibibytes(36),
+            min_free_space=Size.mebibytes(7500),
+            sources=Unused(longer_than=Duration.minutes(90), above=Size.gibibytes(1)),
+            cache_mounts=Unused(longer_than=Duration.days(30), above=Size.gibibytes(30)),
+        ),
         image_store=ImageStore.CONTAINERD,
         address_pools=[AddressPool(base="172.30.0.0/16"), AddressPool(base="fd00:30::/48", size=64)],
         dns=["10.0.0.53", "fd00::53"],
@@ -30,8 +39,20 @@ def test_everything_of_the_engine(chart, golden):
     golden(chart)
 
 
+def daemon_json(image: str = "docker:29.9.3-dind", storage: Size | None = None, **settings: Any) -> Any:
+    return json.loads(Engine(**settings).daemon_json(image=image, storage=storage or Size.gibibytes(50)))
+
+
+def policy(image: str = "docker:29.9.3-dind", storage: Size | None = None, **sizes: Any) -> Any:
+    collection = daemon_json(image, storage, garbage_collection=GarbageCollection(**sizes))["builder"]["gc"]
+    assert collection["enabled"] is True
+    return collection["policy"]
+
+
 def test_the_defaults_leave_the_engine_its_own():
-    assert json.loads(Engine().daemon_json()) == {
+    defaults = daemon_json()
+    assert defaults.pop("builder")
+    assert defaults == {
         "features": {"containerd-snapshotter": False},
         "log-driver": "json-file",
         "log-opts": {"max-file": "3", "max-size": "10240k"},
@@ -62,11 +83,183 @@ def test_the_defaults_leave_the_engine_its_own():
         ({"settings": {"mtu": 1400}}, "engine setting 'mtu' .* the start script"),
         ({"settings": {"shutdown-timeout": 3600}}, "engine setting 'shutdown-timeout' .* the pod's grace period"),
         ({"settings": {"log-opts": {}}}, "engine setting 'log-opts' .* log_max_size"),
+        ({"settings": {"builder": {}}}, "engine setting 'builder' must not be given, it is set by garbage_collection"),
+        *(
+            ({"version": version}, f"engine version must be one such as .* got '{version}'")
+            for version in ("", "latest", "v29", "9", "29.", "29.9.3.1", "29-dind")
+        ),
     ],
 )
 def test_bad_input_is_refused(bad, message):
     with pytest.raises(ValueError, match=message):
         Engine(**bad)
+
+
+def test_the_build_cache_has_half_of_the_volume_and_leaves_a_fifth_free():
+    assert policy() == [
+        {"filter": ["type=source.local", "until=72h"], "maxUsedSpace": "10GiB"},
+        {"filter": ["type=source.git.checkout", "until=72h"], "maxUsedSpace": "10GiB"},
+        {"filter": ["type=exec.cachemount", "until=336h"], "maxUsedSpace": "10GiB"},
+        {"reservedSpace": "10GiB", "maxUsedSpace": "25GiB", "minFreeSpace": "10GiB"},
+        {"all": True, "maxUsedSpace": "25GiB"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("storage", "sizes"),
+    [
+        (Size.gibibytes(5), ("1GiB", "2560MiB", "1GiB")),  # the article's
+        (Size.gibibytes(12), ("2457MiB", "6GiB", "2457MiB")),
+        (Size.mebibytes(600), ("120MiB", "300MiB", "120MiB")),
+        (Size.mebibytes(5.3), ("1MiB", "2MiB", "1MiB")),
+        (Size.tebibytes(2), ("419430MiB", "1024GiB", "419430MiB")),
+    ],
+)
+def test_the_budget_goes_by_the_volume(storage, sizes):
+    rest = policy(storage=storage)[-2]
+    assert (rest["reservedSpace"], rest["maxUsedSpace"], rest["minFreeSpace"]) == sizes
+
+
+def test_an_older_engine_gets_the_one_size_that_it_knows():
+    assert policy("docker:27.5.1-dind", max_used_space=Size.gibibytes(20)) == [
+        {"filter": ["type=source.local", "until=72h"], "keepStorage": "10GiB"},
+        {"filter": ["type=source.git.checkout", "until=72h"], "keepStorage": "10GiB"},
+        {"filter": ["type=exec.cachemount", "until=336h"], "keepStorage": "10GiB"},
+        {"keepStorage": "20GiB"},
+        {"all": True, "keepStorage": "20GiB"},
+    ]
+    assert policy("docker:27-dind")[-1] == {"all": True, "keepStorage": "25GiB"}
+    assert policy("docker:27-dind", max_used_space=Size.gibibytes(50))[-1] == {"all": True, "keepStorage": "50GiB"}
+
+
+def test_a_default_makes_way_for_what_is_given():
+    assert policy(max_used_space=Size.gibibytes(5))[-2]["reservedSpace"] == "5GiB"
+    assert policy(min_free_space=Size.gibibytes(30))[-2]["maxUsedSpace"] == "20GiB"
+    # But the free space does not, nor the most for what is reserved.
+    with pytest.raises(ValueError, match="got 45GiB and 10GiB"):
+        policy(max_used_space=Size.gibibytes(45))
+    with pytest.raises(ValueError, match="got 30GiB and 25GiB"):
+        policy(reserved_space=Size.gibibytes(30))
+
+
+@pytest.mark.parametrize(
+    ("duration", "text"),
+    [
+        (Duration.days(14), "336h"),
+        (Duration.minutes(90), "90m"),
+        (Duration.seconds(5400), "90m"),
+        (Duration.seconds(61), "61s"),
+        (Duration.seconds(9223372036), "9223372036s"),
+    ],
+)
+def test_a_time_is_written_as_go_parses_it(duration, text):
+    assert policy(cache_mounts=Unused(longer_than=duration))[2]["filter"] == ["type=exec.cachemount", f"until={text}"]
+
+
+@pytest.mark.parametrize(
+    ("image", "version", "knows_three_sizes"),
+    [
+        ("docker:29.9.3-dind", None, True),
+        ("docker:28-dind", None, True),
+        ("docker:27.5-dind", None, False),
+        ("registry.example:5000/mirror/docker:27.5.1-dind-alpine3.20", None, False),
+        ("registry.example:5000/dind:28.5-dind-rootless", None, True),
+        ("docker:29.0.0-rc.1-dind", None, True),
+        (f"docker:29-dind@sha256:{'0' * 64}", None, True),
+        ("docker:29-dind", "29.9.3", True),
+        ("docker:29.9.3-dind", "29", True),
+        ("docker:dind", "29", True),
+        ("docker:latest", "27.5.1", False),
+        (f"docker@sha256:{'1' * 64}", "27", False),
+        ("registry.example:5000/ours", "28", True),
+    ],
+)
+def test_the_engines_version_is_that_of_the_image(image, version, knows_three_sizes):
+    (rule,) = daemon_json(image, version=version)["builder"]["gc"]["policy"][-1:]
+    assert ("maxUsedSpace" in rule, "keepStorage" in rule) == (knows_three_sizes, not knows_three_sizes)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "docker:dind",
+        "docker:latest",
+        "docker",
+        f"docker@sha256:{'1' * 64}",
+        "registry.example:29/docker",
+        "registry.example/29-dind/docker",
+        "registry.example/ours:29.9",
+        "registry.example/ours:3.1-dind",
+        "registry.example/ours:20261124-dind",
+        "docker:stable-dind",
+    ],
+)
+def test_an_image_that_does_not_tell_its_engine_is_refused(chart, volume, image):
+    with pytest.raises(ValueError, match=f"engine version of an image must be in its tag, .* got '{image}'"):
+        DindDaemon(chart, "docker-dind", volume=volume, image=image)
+    DindDaemon(chart, "docker-dind", volume=volume, image=image, engine=Engine(version="29"))
+
+
+@pytest.mark.parametrize("version", ["28", "29.8", "29.9.2"])
+def test_a_version_that_is_not_the_images_is_refused(version):
+    with pytest.raises(ValueError, match=f"engine version must be the image's, got '{version}' for 'docker:29.9.3-dind'"):
+        daemon_json(version=version)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"reserved_space": Size.gibibytes(0)}, "reserved_space must be more than zero, got '0Gi'"),
+        ({"max_used_space": Size.kibibytes(0)}, "max_used_space must be more than zero, got '0Ki'"),
+        ({"min_free_space": Size.mebibytes(0.3)}, "min_free_space must be whole KiB, got '0.3Mi'"),
+        (
+            {"max_used_space": Size.gibibytes(51)},
+            "max_used_space and min_free_space must fit the volume of 50GiB, got 51GiB and 10GiB",
+        ),
+        (
+            {"max_used_space": Size.gibibytes(40), "min_free_space": Size.kibibytes(10 * 1024 * 1024 + 1)},
+            "must fit the volume of 50GiB, got 40GiB and 10485761KiB",
+        ),
+        ({"min_free_space": Size.gibibytes(50)}, "must fit the volume of 50GiB, got 0GiB and 50GiB"),
+        (
+            {"max_used_space": Size.gibibytes(20), "reserved_space": Size.gibibytes(21)},
+            "reserved_space must be at most max_used_space, got 21GiB and 20GiB",
+        ),
+        (
+            {"sources": Unused(longer_than=Duration.days(1), above=Size.gibibytes(26))},
+            "above of sources must be at most max_used_space, got 26GiB and 25GiB",
+        ),
+        (
+            {"cache_mounts": Unused(longer_than=Duration.days(1), above=Size.gibibytes(26))},
+            "above of cache_mounts must be at most max_used_space, got 26GiB and 25GiB",
+        ),
+    ],
+)
+def test_a_bad_budget_is_refused(chart, volume, bad, message):
+    with pytest.raises(ValueError, match=message):
+        DindDaemon(chart, "docker-dind", volume=volume, engine=Engine(garbage_collection=GarbageCollection(**bad)))
+    DindDaemon(chart, "docker-dind", volume=volume)
+
+
+@pytest.mark.parametrize("what", ["reserved_space", "min_free_space"])
+def test_an_older_engine_does_not_get_a_size_that_it_ignores(what):
+    with pytest.raises(ValueError, match=f"{what} must be left out before Engine 28, got '1Gi' for Engine 27"):
+        policy("docker:27-dind", **{what: Size.gibibytes(1)})
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"longer_than": "14d"}, r"longer_than must be a Duration such as Duration.days\(14\), got '14d'"),
+        ({"longer_than": Duration.days(0)}, "longer_than must be from 1 to 9223372036 s, got 0 s"),
+        ({"longer_than": Duration.days(106752)}, "longer_than must be from 1 to 9223372036 s, got 9223372800 s"),
+        ({"longer_than": Duration.millis(1500)}, "longer_than must be whole seconds, got 1.5 s"),
+        ({"longer_than": Duration.days(1), "above": Size.gibibytes(0)}, "above must be more than zero, got '0Gi'"),
+    ],
+)
+def test_a_bad_time_is_refused(bad, message):
+    with pytest.raises(ValueError, match=message):
+        Unused(**bad)
 
 
 @pytest.fixture
@@ -108,7 +301,9 @@ def test_a_flag_that_something_else_sets_is_refused(chart, volume, flag, message
 
 
 def test_a_proxy_may_have_a_password_that_no_error_repeats():
-    assert "http://user:secret@proxy.example:3128" in Engine(http_proxy="http://user:secret@proxy.example:3128").daemon_json()
+    assert "http://user:secret@proxy.example:3128" in json.dumps(
+        daemon_json(http_proxy="http://user:secret@proxy.example:3128")
+    )
     with pytest.raises(ValueError, match="http_proxy must be a URL") as refused:
         Engine(http_proxy="http://user:secret@proxy.example:3128?a=b")
     assert "secret" not in str(refused.value)
