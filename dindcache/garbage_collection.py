@@ -109,7 +109,8 @@ class GarbageCollection:
             # A rule for each kind: the engine takes one value of a key.
             policy += [{"filter": [f"type={kind}", until], most: _text(above)} for kind in kinds]
         rest = {most: _text(used)}
-        # The free space in one rule alone: the disk has it back after the last rule, so the next would drop as much once more.
+        # The free space in one rule alone: with the containerd image store the disk has the room back only after the last rule,
+        # and a second one dropped as much once more (measured).
         floor = {"reservedSpace": _text(reserved), "minFreeSpace": _text(free)} if has_three_sizes else {}
         policy += [{**rest, **floor}, {**rest, "all": True}]
         # Said out loud: before Engine 28.2 it is off by itself.

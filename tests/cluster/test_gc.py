@@ -1,0 +1,157 @@
+"""The build cache within its budget, as three releases of the engine and two image stores have it."""
+
+import re
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from cdk8s import App, Chart, Duration, Size
+
+from dindcache import DindDaemon, Engine, GarbageCollection, ImageStore, LocalVolume, Unused
+from tests.cluster.cluster import ROOT, Client, Cluster
+
+NAMESPACE = "dindcache-gc"
+APP = "docker-dind"
+PATH = f"{ROOT}/gc"
+# In MiB: four projects are within the budget of the build cache, a fifth is not.
+LAYER, RESERVED, MAX_USED, MIN_FREE, VOLUME = 32, 60, 150, 120, 600
+SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+class Builder:
+    """One volume, on a file system of its own, the engine that has it, and a client of it."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+
+    def give(self, image: str, store: ImageStore) -> None:
+        chart = Chart(App(), "gc", namespace=NAMESPACE, disable_resource_name_hashes=True)
+        volume = LocalVolume(chart, "docker", hostname=self.cluster.hostnames[0], path=PATH, storage=Size.mebibytes(VOLUME))
+        older = "27" in image
+        collection = GarbageCollection(
+            reserved_space=None if older else Size.mebibytes(RESERVED),
+            max_used_space=Size.mebibytes(MAX_USED),
+            min_free_space=None if older else Size.mebibytes(MIN_FREE),
+            sources=Unused(longer_than=Duration.minutes(90), above=Size.mebibytes(31)),
+            cache_mounts=Unused(longer_than=Duration.days(14), above=Size.mebibytes(30)),
+        )
+        daemon = DindDaemon(
+            chart,
+            APP,
+            volume=volume,
+            image=image,
+            engine=Engine(image_store=store, garbage_collection=collection),
+            drain=Duration.seconds(20),
+            registry_mirrors=self.cluster.registry_mirrors,
+            insecure_registries=[urlsplit(mirror).netloc for mirror in self.cluster.registry_mirrors],
+        )
+        self.cluster.apply(chart)
+        self.cluster.rollout(NAMESPACE, APP)
+        self.client = Client(self.cluster, daemon, NAMESPACE, self.cluster.node_names[-1])
+
+    def restart(self) -> None:
+        self.cluster.delete_pod(NAMESPACE, APP)
+        self.cluster.rollout(NAMESPACE, APP)
+
+    def is_cached(self, project: str) -> bool:
+        """Build; whether the large layer, which no image has, was taken from the cache."""
+        output = self.client.sh(
+            f"""mkdir -p /tmp/{project}; cd /tmp/{project}; cat >Dockerfile <<'EOF'
+FROM busybox:latest AS build
+RUN head -c {LAYER << 20} /dev/urandom >/layer; echo {project} >/result
+FROM busybox:latest
+COPY --from=build /result /result
+EOF
+            docker build --progress=plain ."""
+        )
+        return bool(re.search(r"^(#\d+) \[build 2/2\] RUN .*^\1 CACHED", output, re.DOTALL | re.MULTILINE))
+
+    def build_six(self, name: str) -> list[str]:
+        """More than the budget; the projects, the one that was built first before the others."""
+        projects = [f"{name}-{i}" for i in range(6)]
+        for project in projects:
+            assert not self.is_cached(project)
+        assert self.used() > MAX_USED
+        return projects
+
+    def used(self) -> float:
+        """The MiB of the build cache that no image has too."""
+        output = self.client.sh("docker buildx du")
+        match = re.search(r"^Private:\s+([\d.]+)(\w+)$", output, re.MULTILINE) or re.search(
+            r"^Total:\s+([\d.]+)(\w+)$", output, re.MULTILINE
+        )
+        assert match, output
+        return float(match[1]) * SIZES[match[2]] / (1 << 20)
+
+    def records(self) -> set[str]:
+        return set(re.findall(r"^ID:\s+(\S+)", self.client.sh("docker buildx du --verbose"), re.MULTILINE))
+
+    def free(self) -> int:
+        """The MiB of the file system."""
+        return int(self.cluster.on_node(self.cluster.node_names[0], f"df -Pm {PATH} | tail -n 1").split()[3])
+
+    def rules(self) -> list[dict[str, str]]:
+        """What the engine goes by: the fields of each rule that are not empty."""
+        rules = self.client.sh("docker buildx inspect").split("GC Policy rule#")[1:]
+        return [dict(re.findall(r"^ (\w[\w ]*):[ \t]+(\S+)$", rule, re.MULTILINE)) for rule in rules]
+
+
+@pytest.fixture(scope="module")
+def builder(cluster: Cluster) -> Iterator[Builder]:
+    cluster.on_node(
+        cluster.node_names[0],
+        f"umount {PATH} 2>/dev/null || :; mkdir -p {PATH}; mount -t tmpfs -o size={VOLUME}m gc {PATH}",
+    )
+    cluster.create_namespace(NAMESPACE)
+    yield Builder(cluster)
+    cluster.forget(NAMESPACE, f"persistentvolume/{NAMESPACE}-docker", f"storageclass/{NAMESPACE}-docker")
+    cluster.on_node(cluster.node_names[0], f"umount {PATH}; rmdir {PATH}")
+
+
+@pytest.mark.parametrize(
+    ("release", "store"),
+    [
+        ("27", ImageStore.OVERLAY2),
+        ("28", ImageStore.CONTAINERD),
+        ("29", ImageStore.CONTAINERD),
+        ("29", ImageStore.OVERLAY2),
+    ],
+)
+def test_each_engine_goes_by_what_it_is_given(builder, release, store):
+    builder.give(f"docker:{release}-dind", store)
+    most = "Reserved Space" if release == "27" else "Max Used Space"
+    rest = {most: f"{MAX_USED}MiB"}
+    least = {} if release == "27" else {"Reserved Space": f"{RESERVED}MiB", "Min Free Space": f"{MIN_FREE}MiB"}
+    rules = builder.rules()
+    durations = [re.sub(r"\.\d+s$", "s", rule.pop("Keep Duration", "")) for rule in rules]
+    assert durations == ["1h30m0s", "1h30m0s", "336h0m0s", "", ""]
+    assert rules == [
+        {"All": "false", "Filters": "type==source.local", most: "31MiB"},
+        {"All": "false", "Filters": "type==source.git.checkout", most: "31MiB"},
+        {"All": "false", "Filters": "type==exec.cachemount", most: "30MiB"},
+        {"All": "false", **rest, **least},
+        {"All": "true", **rest},
+    ]
+
+    first, *_, last = builder.build_six(f"engine-{release}-{store.value}")
+    builder.restart()  # it collects when it starts, too
+    builder.cluster.wait(lambda: builder.used() <= MAX_USED, "the build cache is within its budget")
+    assert builder.used() > RESERVED
+    assert builder.is_cached(last)
+    assert not builder.is_cached(first)
+
+
+def test_what_is_left_free_is_measured_on_the_file_system_and_a_restart_keeps_the_rest(builder):
+    builder.give("docker:29-dind", ImageStore.OVERLAY2)
+    first, *_, last = builder.build_six("free")
+    # Three layers have to go for it, where the budget alone would take two.
+    filler = builder.free() - MIN_FREE + int(2.5 * LAYER)
+    builder.cluster.on_node(builder.cluster.node_names[0], f"dd if=/dev/zero of={PATH}/filler bs=1M count={filler} 2>/dev/null")
+    builder.cluster.wait(lambda: builder.free() >= MIN_FREE, "the disk has its free space back", seconds=120)
+    assert builder.used() >= RESERVED
+    builder.cluster.on_node(builder.cluster.node_names[0], f"rm {PATH}/filler")
+    kept = builder.records()
+    builder.restart()
+    assert builder.records() == kept
+    assert builder.is_cached(last)
+    assert not builder.is_cached(first)
