@@ -70,7 +70,7 @@ _OWNERS = {
     "shutdown-timeout": "nothing: the pod's grace period goes by the engine's own 15 s",
 }
 # As the official images have it in their tags.
-_VERSION = r"[1-9]\d(?:\.\d+){0,2}"
+_VERSION = r"[1-9][0-9](?:\.[0-9]+){0,2}"
 # As setrlimit(2) has them.
 _ULIMITS = "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
 _SHORT_FLAGS = {
@@ -176,7 +176,7 @@ class Engine:
 
     def _release(self, image: str) -> int:
         tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
-        match = re.fullmatch(rf"({_VERSION})(?:-(?:alpha|beta|rc)\.?\d+)?-dind(?:-.+)?", tag)
+        match = re.fullmatch(rf"({_VERSION})(?:-(?:alpha|beta|rc)\.[0-9]+)?-dind(?:-.+)?", tag)
         told, given = (version.split(".") if version else [] for version in (match and match[1], self.version))
         if not told and not given:
             right = "in its tag, as in 'docker:29.9.3-dind', or given, as in Engine(version='29')"

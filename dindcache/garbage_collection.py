@@ -7,7 +7,7 @@ from cdk8s import Duration, Size, SizeRoundingBehavior
 
 from dindcache import _check
 
-# Percent of the volume. What these leave is for images, containers and volumes: docs/engine.md.
+# Percent of the volume; the rest is for images, containers and volumes (docs/engine.md). The engine's own default leaves 20 free.
 _RESERVED, _MAX_USED, _MIN_FREE = 20, 50, 20
 # Engines before it know keepStorage alone. What an engine does not know it ignores, and a rule without a size drops everything.
 _THREE_SIZES_SINCE = 28
@@ -20,8 +20,8 @@ class Unused:
     """What goes before the rest, because it is made anew easily: of one kind, and no build has used it for a while.
 
     :param longer_than: since a build used it last, in whole seconds
-    :param above: the size of the whole build cache (the engine knows none of a kind) down to which it goes, the oldest first;
-        by default what is reserved
+    :param above: it goes while the whole build cache is larger than this, the engine knows no size of one kind; by default what
+        is reserved
     :raises ValueError: the time is no Duration, zero or too long for the engine, or the size is zero or not whole KiB
     """
 

@@ -142,6 +142,15 @@ def test_a_default_makes_way_for_what_is_given():
         policy(reserved_space=Size.gibibytes(30))
 
 
+def test_the_same_values_give_the_same_file_and_another_volume_another():
+    first, same, larger = (
+        Engine().daemon_json(image="docker:29.9.3-dind", storage=storage)
+        for storage in (Size.gibibytes(50), Size.mebibytes(51200), Size.gibibytes(51))
+    )
+    assert first == same
+    assert first != larger
+
+
 @pytest.mark.parametrize(
     ("duration", "text"),
     [
