@@ -7,7 +7,7 @@ from cdk8s import Duration, Size, SizeRoundingBehavior
 
 from dindcache import _check
 
-# Percent of the volume; the rest is for images, containers and volumes (docs/engine.md). The engine's own default leaves 20 free.
+# Percent of the volume; the rest is for images, containers and volumes (docs/engine.md).
 _RESERVED, _MAX_USED, _MIN_FREE = 20, 50, 20
 # Engines before it know keepStorage alone. What an engine does not know it ignores, and a rule without a size drops everything.
 _THREE_SIZES_SINCE = 28

@@ -48,10 +48,16 @@ class Builder:
         self.cluster.apply(chart)
         self.cluster.rollout(NAMESPACE, APP)
         self.client = Client(self.cluster, daemon, NAMESPACE, self.cluster.node_names[-1])
+        self.wait_until_it_serves()
 
     def restart(self) -> None:
         self.cluster.delete_pod(NAMESPACE, APP)
         self.cluster.rollout(NAMESPACE, APP)
+        self.wait_until_it_serves()
+
+    def wait_until_it_serves(self) -> None:
+        # A node's kube-proxy knows of a pod a moment after the pod is ready.
+        self.cluster.wait(lambda: self.client.run("docker version").returncode == 0, "the daemon serves its client")
 
     def is_cached(self, project: str, *arguments: str) -> bool:
         """Build; whether the large layer, which no image has, was taken from the cache."""
