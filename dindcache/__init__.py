@@ -4,6 +4,7 @@ from dindcache.access import Access
 from dindcache.daemon import DindDaemon
 from dindcache.engine import AddressPool, Engine, ImageStore, Ulimit
 from dindcache.garbage_collection import GarbageCollection, Unused
+from dindcache.keep import Keep
 from dindcache.prune import Prune, PruneSchedule
 from dindcache.tls import CertManager, GivenSecrets, NoTls, SelfIssued
 from dindcache.volume import ClaimedVolume, LocalStorageClass, LocalVolume
@@ -18,6 +19,7 @@ __all__ = [
     "GarbageCollection",
     "GivenSecrets",
     "ImageStore",
+    "Keep",
     "LocalStorageClass",
     "LocalVolume",
     "NoTls",

@@ -101,6 +101,13 @@ def insecure_registry(value: str) -> str:
     return value
 
 
+def image_pattern(what: str, value: str) -> str:
+    """A pattern that an image's name as ``docker images`` shows it can match; the engine says nothing of one that none can."""
+    if not re.fullmatch(r"[\w.\-/:@*?]+", value, re.ASCII) or re.match(r"(index\.)?docker\.io/", value):
+        raise ValueError(f"{what} must be a name as docker images shows it, '*' and '?' for a part of it, got {value!r}")
+    return value
+
+
 def network(what: str, value: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     """A network by its prefix, no bit of a host in it."""
     try:

@@ -33,6 +33,7 @@ from dindcache.access import Access
 from dindcache.certificates import CertificateSecret, DaemonIdentity
 from dindcache.engine import Engine
 from dindcache.files import DaemonFiles
+from dindcache.keep import Keep
 from dindcache.tls import SelfIssued, Tls
 from dindcache.volume import ClaimedVolume, LocalVolume
 
@@ -69,6 +70,7 @@ class DindDaemon(Construct):
     :param engine: its configuration, ``daemon.json``; a change restarts the daemon
     :param registry_mirrors: URLs of mirrors of Docker Hub, tried in this order
     :param insecure_registries: ``host[:port]`` or networks of registries without TLS
+    :param keep: what stays when room is made; by default nothing but what is in use, young or has the label ``dindcache.keep``
     :param engine_flags: further flags of dockerd, each a word such as ``--debug``
     :param drain: how long a daemon that is to end waits for its clients at most, in whole seconds; by default 30 minutes. From
         half of it on it takes no new ones. The pod's grace period, the Deployment's progress deadline and the time to start
@@ -101,6 +103,7 @@ class DindDaemon(Construct):
         registry_mirrors: Sequence[str] = (),
         insecure_registries: Sequence[str] = (),
         engine_flags: Sequence[str] = (),
+        keep: Keep | None = None,
         drain: Duration | None = None,
         resources: ContainerResources | None = None,
         nodes: Sequence[NodeLabelQuery] = (),
@@ -144,6 +147,7 @@ class DindDaemon(Construct):
         take(Chart.of(self), f"daemon {name}")
         take(volume, "daemon")
         self.name = name
+        self.keep = keep or Keep()
         self._certificates = tls.certificates(self, identity)
         self.closed_seconds = drain_seconds - drain_seconds // 2 + _SHUTDOWN_SECONDS
         """How long it takes no new clients before it ends, at most."""

@@ -1,7 +1,7 @@
 import pytest
-from cdk8s import App, Chart, Cron, Size
+from cdk8s import App, Chart, Cron, Duration, Size
 
-from dindcache import ClaimedVolume, DindDaemon, Prune, PruneSchedule
+from dindcache import ClaimedVolume, DindDaemon, Keep, Prune, PruneSchedule
 
 NAME = "docker-dind-clear-cache"
 
@@ -35,6 +35,49 @@ def test_prune_everything(chart, find, daemon):
     assert container["image"] == "registry.example/docker:cli"
     assert container["env"][0] == {"name": "DOCKER_HOST", "value": "tcp://docker-dind:2376"}
     assert container["volumeMounts"] == [{"mountPath": "/certs/client", "name": "docker-certificate", "readOnly": True}]
+
+
+def test_what_is_kept_reaches_the_script(chart, find):
+    volume = ClaimedVolume(chart, "docker", storage=Size.gibibytes(50))
+    keep = Keep(images=["registry.example/base/*:1", "postgres"], longest_job=Duration.hours(4))
+    daemon = DindDaemon(chart, "docker-dind", volume=volume, keep=keep)
+    PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.weekly(), unused_for=Duration.days(14))
+    container = find("CronJob", NAME)["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+    script = ["sh", "/etc/dindcache/prune.sh", "1209600", "14400"]
+    assert container["command"] == [*script, "registry.example/base/*:1", "postgres"]
+    assert set(find("ConfigMap", NAME)["data"]) == {"prune.sh", "unused.sh"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"unused_for": Duration.minutes(119)}, r"at least the daemon's longest_job \(7200 s\), got 7140 s"),
+        ({"unused_for": Duration.millis(1500)}, "whole seconds, got 1.5 s"),
+        (
+            {"unused_for": Duration.days(8), "prune": Prune.EVERYTHING},
+            "left to Prune.UNUSED, got 691200 s with Prune.EVERYTHING",
+        ),
+    ],
+)
+def test_an_age_that_cannot_be_is_refused(chart, daemon, arguments, message):
+    with pytest.raises(ValueError, match=f"unused_for must be {message}"):
+        PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.weekly(), **arguments)
+    PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.weekly(), unused_for=Duration.hours(2))
+
+
+@pytest.mark.parametrize(
+    "pattern", ["", "app:1 other", "docker.io/library/busybox", "app[", "app{1,2}", "https://registry.example/x?y=z"]
+)
+def test_a_pattern_that_no_image_matches_is_refused(pattern):
+    with pytest.raises(ValueError, match="image to keep must be a name as docker images shows it, .* got "):
+        Keep(images=[pattern])
+
+
+def test_what_else_keeps_nothing_is_refused():
+    with pytest.raises(ValueError, match="images to keep must be a list, got 'app'"):
+        Keep(images="app")
+    with pytest.raises(ValueError, match=r"longest_job must be whole seconds, got 0\.5 s"):
+        Keep(longest_job=Duration.millis(500))
 
 
 def test_the_service_does_not_select_the_job_pods(chart, find, daemon):

@@ -20,10 +20,12 @@ def test_a_users_app_needs_the_wheel_alone(user_app):
         *((kind, "builder-issuer") for kind in ("ServiceAccount", "Role", "RoleBinding", "ConfigMap", "CronJob")),
         next((kind, name) for kind, name in names if kind == "Job"),
         ("CronJob", "builder-prune"),
+        ("ConfigMap", "builder-prune"),
     }
     (deployment,) = (manifest for manifest in manifests if manifest["kind"] == "Deployment")
-    issuer, daemon = (set(manifest["data"]) for manifest in manifests if manifest["kind"] == "ConfigMap")
+    issuer, daemon, prune = (set(manifest["data"]) for manifest in manifests if manifest["kind"] == "ConfigMap")
     assert issuer == {"issue.sh"}
+    assert prune == {"prune.sh", "unused.sh"}
     assert daemon == {"daemon.json", "alive.sh", "drain.sh", "lock.sh", "ready.sh", "reload.sh", "start.sh"}
     assert deployment["metadata"]["annotations"] == {"owner": "user"}
     assert path.with_name("config.toml").read_text().startswith("# by user\n[[runners]]\n")
