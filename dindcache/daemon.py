@@ -34,6 +34,7 @@ from dindcache.certificates import CertificateSecret, DaemonIdentity
 from dindcache.engine import Engine
 from dindcache.files import DaemonFiles
 from dindcache.keep import Keep
+from dindcache.relief import Relief
 from dindcache.tls import SelfIssued, Tls
 from dindcache.volume import ClaimedVolume, LocalVolume
 
@@ -71,6 +72,7 @@ class DindDaemon(Construct):
     :param registry_mirrors: URLs of mirrors of Docker Hub, tried in this order
     :param insecure_registries: ``host[:port]`` or networks of registries without TLS
     :param keep: what stays when room is made; by default nothing but what is in use, young or has the label ``dindcache.keep``
+    :param relief: whether a second container removes images and build cache when the disk is nearly full
     :param engine_flags: further flags of dockerd, each a word such as ``--debug``
     :param drain: how long a daemon that is to end waits for its clients at most, in whole seconds; by default 30 minutes. From
         half of it on it takes no new ones. The pod's grace period, the Deployment's progress deadline and the time to start
@@ -82,7 +84,8 @@ class DindDaemon(Construct):
     :param priority_class_name: of the pod; by default the cluster's default priority
     :param runtime_class_name: of the pod; by default the node's own runtime
     :param image_pull_secrets: Secrets to pull the image with
-    :param annotations: of the pod, beside the one that keeps the cluster autoscaler from evicting it
+    :param annotations: of the pod, beside one that keeps the cluster autoscaler from evicting it and one that makes ``kubectl
+        logs`` show the engine's
     :raises ValueError: the name is invalid or taken in this chart, the volume has a daemon, a mirror is no URL, a registry no
         host, an engine flag is no flag or one that is set already, drain or reload is no whole number of seconds, nodes are
         given for a `LocalVolume`, the engine's version cannot be told, its garbage collection does not fit the volume, or what
@@ -104,6 +107,7 @@ class DindDaemon(Construct):
         insecure_registries: Sequence[str] = (),
         engine_flags: Sequence[str] = (),
         keep: Keep | None = None,
+        relief: bool = True,
         drain: Duration | None = None,
         resources: ContainerResources | None = None,
         nodes: Sequence[NodeLabelQuery] = (),
@@ -170,6 +174,7 @@ class DindDaemon(Construct):
                 labels=labels,
                 annotations={
                     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+                    "kubectl.kubernetes.io/default-container": name,
                     **(annotations or {}),
                     # A change of the ConfigMap alone would restart nothing.
                     "checksum/config": files.checksum,
@@ -227,6 +232,8 @@ class DindDaemon(Construct):
         if self._certificates:
             certificate = self._certificates.server.volume(self.deployment, "certificate")
             self.container.mount("/certs/server", certificate, read_only=True)
+        if relief:
+            Relief(self, "relief", deployment=self.deployment, image=image, volume=volume, files=files, keep=self.keep)
         self._patch(
             {
                 # A hung engine has no clients to wait for.

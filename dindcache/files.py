@@ -8,7 +8,7 @@ from constructs import Construct
 
 from dindcache.engine import Engine
 
-_NAMES = ("alive.sh", "drain.sh", "lock.sh", "ready.sh", "reload.sh", "start.sh")
+_NAMES = ("alive.sh", "drain.sh", "lock.sh", "ready.sh", "relieve.sh", "reload.sh", "start.sh", "unused.sh")
 _SCRIPTS = [Path(__file__).parent / "scripts" / name for name in _NAMES]
 
 

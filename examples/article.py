@@ -51,6 +51,7 @@ class Article(Chart):
             image="docker:dind",
             tls=NoTls(),
             engine=Engine(version="29"),  # which the tag does not say
+            relief=False,
             registry_mirrors=["https://ot2k4d59.mirror.aliyuncs.com/"],
         )
         daemon.container.env.add_variable("DOCKER_DRIVER", EnvValue.from_value("overlay2"))

@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 POD = "spec.template.spec"
 JOB_POD = f"spec.jobTemplate.{POD}"
 DIND, INIT = f"{POD}.containers[docker-dind]", f"{POD}.initContainers[wait-for-lock]"
-SCRIPTS = ("alive.sh", "drain.sh", "lock.sh", "ready.sh", "reload.sh", "start.sh")
+SCRIPTS = ("alive.sh", "drain.sh", "lock.sh", "ready.sh", "relieve.sh", "reload.sh", "start.sh", "unused.sh")
 # What a pod of cdk8s-plus says that Kubernetes would assume (but for the token, and the time to end).
 POD_DEFAULTS = {
     "automountServiceAccountToken": False,
@@ -50,6 +50,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "spec.replicas": 1,
         "spec.strategy.type": "Recreate",
         "spec.template.metadata.annotations.cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+        "spec.template.metadata.annotations.kubectl.kubernetes.io/default-container": "docker-dind",
         "spec.template.metadata.labels.cdk8s.io/metadata.addr": "article-docker-dind-deployment-c87e4a58",
         **{f"{POD}.{field}": value for field, value in POD_DEFAULTS.items()},
         f"{POD}.restartPolicy": "Always",

@@ -336,7 +336,7 @@ def test_the_times_follow_from_the_drain(chart, find, volume, drain, times):
     DindDaemon(chart, "docker-dind", volume=volume, drain=Duration.minutes(drain))
     spec = find("Deployment")["spec"]
     pod = spec["template"]["spec"]
-    (container,) = pod["containers"]
+    container, _ = pod["containers"]
     assert container["lifecycle"]["preStop"]["exec"]["command"][-3:] == [str(drain * 30), str(drain * 60), "2376"]
     assert pod["terminationGracePeriodSeconds"] == grace
     assert container["startupProbe"]["failureThreshold"] * container["startupProbe"]["periodSeconds"] == startup

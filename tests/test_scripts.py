@@ -137,6 +137,13 @@ def test_what_a_node_does_not_have_is_said_and_left_out(start):
     assert lines[-1] == "--tls=false"
 
 
+def test_a_directory_that_others_share_gets_a_socket(start):
+    _, lines = end(start("start.sh", *START, "--tls=false", setup="mkdir /run/dindcache"))
+    assert lines[-2:] == ["--host=unix:///run/dindcache/docker.sock", "--tls=false"]
+    _, lines = end(start("start.sh", *START, "--tls=false"))
+    assert not [line for line in lines if line.startswith("--host")]
+
+
 def test_images_of_the_other_store_are_named(start):
     setup = "mkdir -p $DATA_ROOT/containerd/daemon/io.containerd.content.v1.content/blobs"
     _, lines = end(start("start.sh", *START, setup=setup))

@@ -84,7 +84,7 @@ def test_given_secrets(chart, find, volume):
 
 def test_no_tls(chart, find, volume):
     daemon = DindDaemon(chart, "docker-dind", volume=volume, tls=NoTls())
-    (container,) = pod_of(find("Deployment"))["containers"]
+    container, _ = pod_of(find("Deployment"))["containers"]
     assert container["args"] == ["--tls=false"]
     assert container["env"] == [{"name": "DOCKER_TLS_CERTDIR", "value": ""}]
     assert daemon.host == "tcp://docker-dind:2375"

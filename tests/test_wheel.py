@@ -26,7 +26,17 @@ def test_a_users_app_needs_the_wheel_alone(user_app):
     issuer, daemon, prune = (set(manifest["data"]) for manifest in manifests if manifest["kind"] == "ConfigMap")
     assert issuer == {"issue.sh"}
     assert prune == {"prune.sh", "unused.sh"}
-    assert daemon == {"daemon.json", "alive.sh", "drain.sh", "lock.sh", "ready.sh", "reload.sh", "start.sh"}
+    assert daemon == {
+        "daemon.json",
+        "alive.sh",
+        "drain.sh",
+        "lock.sh",
+        "ready.sh",
+        "relieve.sh",
+        "reload.sh",
+        "start.sh",
+        "unused.sh",
+    }
     assert deployment["metadata"]["annotations"] == {"owner": "user"}
     assert path.with_name("config.toml").read_text().startswith("# by user\n[[runners]]\n")
     assert yaml.safe_load(path.with_name("docker.gitlab-ci.yml").read_text()).keys() == {".docker", ".docker-build"}

@@ -71,6 +71,9 @@ if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
     fi
 fi
 
+# For who shares this directory and is no client, whom a drain would wait for.
+[ ! -d /run/dindcache ] || set -- --host=unix:///run/dindcache/docker.sock "$@"
+
 # Here, for it is in the engine's cgroup now.
 [ ! -e "${CERTIFICATES:-/certs/server}/cert.pem" ] || sh "${0%/*}/reload.sh" "$reload_seconds" "$drain_seconds" "$port" &
 

@@ -112,7 +112,7 @@ def test_a_broken_secret_is_no_daemon_without_tls(cluster):
     chart, _ = chart_of(cluster, GivenSecrets(server="broken-server", client="broken-client"))
     cluster.apply(chart)
     cluster.wait(lambda: cluster.pods(NAMESPACE, APP) and cluster.restarts(NAMESPACE, APP) >= 1, "the engine ends")
-    (status,) = cluster.pods(NAMESPACE, APP)[0]["status"]["containerStatuses"]
+    (status,) = (s for s in cluster.pods(NAMESPACE, APP)[0]["status"]["containerStatuses"] if s["name"] == APP)
     assert not status["ready"]
     assert status["lastState"]["terminated"]["exitCode"] != 0
 

@@ -41,6 +41,7 @@ def daemon(cluster: Cluster) -> Iterator[DindDaemon]:
             settings={"debug": True},
         ),
         drain=Duration.seconds(30),
+        relief=False,  # it would make room
         registry_mirrors=cluster.registry_mirrors,
         insecure_registries=[REGISTRY],
         resources=ContainerResources(memory=MemoryResources(limit=Size.mebibytes(1000))),

@@ -198,7 +198,7 @@ def test_a_second_deployment_waits_until_the_first_ends(cluster, client, settled
                 lambda: [
                     status["state"]
                     for status in cluster.pods(NAMESPACE, "mistake")[-1]["status"].get("containerStatuses", [])
-                    if "running" in status["state"]
+                    if status["name"] == APP and "running" in status["state"]
                 ],
                 "the second container runs",
             )

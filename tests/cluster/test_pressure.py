@@ -1,0 +1,126 @@
+"""The relief on a small file system: it makes room before the kubelet would evict the pod, and never of builds that run."""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from cdk8s import App, Chart, Duration, Size
+
+from dindcache import DindDaemon, Engine, ImageStore, Keep, LocalVolume, NoTls
+from tests.cluster.cluster import ROOT, Client, Cluster
+
+NAMESPACE = "dindcache-pressure"
+STORES = [store.value for store in ImageStore]
+SECONDS = 5  # old, in this test
+
+
+@pytest.fixture(scope="module")
+def clients(cluster: Cluster) -> Iterator[dict[str, Client]]:
+    cluster.create_namespace(NAMESPACE)
+    daemons = {}
+    for name in STORES:
+        path = f"{ROOT}/pressure/{name}"
+        cluster.on_node(
+            cluster.node_names[0],
+            f"umount {path} 2>/dev/null || :; mkdir -p {path}; mount -t tmpfs -o size=1500m,nr_inodes=20000 pressure {path}",
+        )
+        chart = Chart(App(), name, namespace=NAMESPACE, disable_resource_name_hashes=True)
+        daemons[name] = DindDaemon(
+            chart,
+            name,
+            volume=LocalVolume(chart, f"{name}-data", hostname=cluster.hostnames[0], path=path, storage=Size.mebibytes(1500)),
+            tls=NoTls(),
+            engine=Engine(image_store=ImageStore(name)),
+            keep=Keep(images=["kept*"], longest_job=Duration.seconds(SECONDS)),
+            drain=Duration.seconds(5),
+            registry_mirrors=cluster.registry_mirrors,
+            insecure_registries=[urlsplit(mirror).netloc for mirror in cluster.registry_mirrors],
+        )
+        cluster.apply(chart)
+    for name in STORES:
+        cluster.rollout(NAMESPACE, name)
+    yield {name: Client(cluster, daemons[name], NAMESPACE, cluster.node_names[-1], f"client-{name}") for name in STORES}
+    assert [cluster.restarts(NAMESPACE, name) for name in STORES] == [0, 0]
+    objects = [f"{kind}/{NAMESPACE}-{name}-data" for name in STORES for kind in ("persistentvolume", "storageclass")]
+    cluster.forget(NAMESPACE, *objects)
+    for name in STORES:
+        cluster.on_node(cluster.node_names[0], f"umount {ROOT}/pressure/{name}; rmdir {ROOT}/pressure/{name}")
+
+
+def free(cluster: Cluster, name: str) -> tuple[float, float]:
+    """Percent of the room and of the inodes."""
+    numbers = cluster.on_node(cluster.node_names[0], f"stat -f -c '%b %a %c %d' {ROOT}/pressure/{name}")
+    blocks, available, inodes, free_inodes = map(int, numbers.split())
+    return 100 * available / blocks, 100 * free_inodes / inodes
+
+
+def build(client: Client, tag: str, command: str) -> None:
+    client.sh(f"printf 'FROM busybox:latest\nRUN {command}\n' | docker build -q -t {tag} -")
+
+
+def images(client: Client) -> set[str]:
+    return set(client.sh("docker images --format '{{.Repository}}:{{.Tag}}'").split())
+
+
+def fill(cluster: Cluster, name: str, percent: int) -> None:
+    """Leave so much of the room, with a file that is not the engine's."""
+    filler = f"{ROOT}/pressure/{name}/filler"
+    cluster.on_node(cluster.node_names[0], f"rm -f {filler}")
+    megabytes = int((free(cluster, name)[0] - percent) * 15)
+    cluster.on_node(cluster.node_names[0], f"dd if=/dev/zero of={filler} bs=1M count={megabytes} 2>/dev/null")
+
+
+# The image store containerd keeps each layer twice.
+@pytest.mark.parametrize(("name", "size"), [("overlay2", 5000000), ("containerd", 2500000)])
+def test_images_never_fill_the_disk(cluster, clients, name, size):
+    client = clients[name]
+    build(client, "kept:1", "head -c 1000000 /dev/urandom >/file")
+    client.write_project("/tmp/hot")
+    fill(cluster, name, 21)
+    filling = client.start(
+        rf"""for number in $(seq 24); do
+            printf 'FROM busybox:latest\nRUN head -c {size} /dev/urandom >/file%s\n' $number | docker build -q -t big:$number -
+            docker build -q -t hot /tmp/hot
+        done"""
+    )
+    lowest = 100.0
+    while filling.poll() is None:
+        lowest = min(lowest, free(cluster, name)[0])
+    output, _ = filling.communicate()
+    assert filling.returncode == 0, output
+    assert 15 < lowest < 20
+    left = images(client)
+    assert {"kept:1", "hot:latest", "big:24"} <= left
+    assert "big:1" not in left
+    assert client.cached_steps("/tmp/hot", "hot") == {"2/4", "3/4", "4/4"}
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_builds_beside_a_relief_lose_nothing(cluster, clients, name):
+    client = clients[name]
+    fill(cluster, name, 60)
+    build(client, "old:1", "head -c 250000000 /dev/zero | tr 0 1 >/file")
+    for i in range(8):
+        client.write_project(f"/tmp/{i}")
+        client.sh(f"sed -i 's/RUN cat/RUN sleep 12; cat/' /tmp/{i}/Dockerfile")
+    builds = [client.start_build(f"/tmp/{i}", f"app{i}", then=f"docker run --rm app{i} cat result") for i in range(8)]
+    fill(cluster, name, 17)
+    cluster.wait(lambda: free(cluster, name)[0] > 20, "there is room", seconds=30)
+    assert "old:1" not in images(client)
+    for process in builds:
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, output
+    for i in range(8):
+        assert client.cached_steps(f"/tmp/{i}", f"app{i}") == {"2/4", "3/4", "4/4"}
+
+
+def test_files_are_relieved_too(cluster, clients):
+    name = STORES[0]
+    client = clients[name]
+    fill(cluster, name, 60)
+    build(client, "files:1", "mkdir /files; cd /files; seq 4000 | xargs touch")
+    files = int((free(cluster, name)[1] - 8) * 200)
+    directory = f"{ROOT}/pressure/{name}/files"
+    cluster.on_node(cluster.node_names[0], f"mkdir {directory}; cd {directory}; seq {files} | xargs touch")
+    cluster.wait(lambda: free(cluster, name)[1] > 10, "there are inodes", seconds=30)
+    assert "files:1" not in images(client)

@@ -1,0 +1,97 @@
+"""``relieve.sh`` on file systems that are nearly full of room or of inodes, with a docker that frees some of them."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.test_scripts import end, first_line, inner, start  # noqa: F401 - a fixture
+
+BLOCK = 4096
+# An image whose removal frees what is in `image`, and a builder that frees `cache`.
+DOCKER = """case "$*" in
+"image ls "*label*|"container "*) ;;
+"image ls "*) [ ! -e "$DATA_ROOT/image" ] || echo a ;;
+"image inspect "*) echo "2020-01-01T00:00:00Z a app:1" ;;
+"image rm "*) rm -r "$DATA_ROOT/image" ;;
+"builder prune "*) echo "docker $*" >&2; rm -f "$DATA_ROOT/cache"; echo "Total: 1B" ;;
+esac"""
+
+
+@pytest.fixture
+def relieve(start):  # noqa: F811
+    """Begin on a file system of 1000 blocks and 1000 inodes, some of which are taken."""
+
+    def relieve(files=0, **blocks):
+        fill = [f"mkdir $DATA_ROOT/files && seq {files} | sed s,^,$DATA_ROOT/files/, | xargs touch"] if files else []
+        fill += [f"head -c {number * BLOCK} /dev/zero >$DATA_ROOT/{name}" for name, number in blocks.items()]
+        mount = f"mount -t tmpfs -o size={1000 * BLOCK},nr_inodes=1000 data $DATA_ROOT"
+        environment = {"POLL_SECONDS": "1"}
+        return start(
+            "relieve.sh", "60", setup=" && ".join([mount, *fill]), programs={"docker": DOCKER}, environment=environment
+        )
+
+    return relieve
+
+
+def lines(process: "subprocess.Popen[str]", number: int) -> list[str]:
+    return [first_line(process) for _ in range(number)]
+
+
+def stop(process: "subprocess.Popen[str]") -> tuple[int, list[str]]:
+    os.kill(inner(process), signal.SIGTERM)
+    return end(process, seconds=3)
+
+
+def waits(process: "subprocess.Popen[str]") -> bool:
+    """Whether it sleeps, so has looked once."""
+    try:
+        children = Path(f"/proc/{inner(process)}/task/{inner(process)}/children").read_text().split()
+        return any("sleep" in Path(f"/proc/{child}/cmdline").read_text() for child in children)
+    except (OSError, ValueError):
+        return False
+
+
+def test_with_room_nothing_is_asked_and_the_end_is_at_once(relieve):
+    process = relieve(image=790)
+    while not waits(process):
+        time.sleep(0.05)
+    assert stop(process) == (143, [])
+
+
+def test_images_first_and_no_cache_when_they_were_enough(relieve):
+    process = relieve(image=100, cache=710)
+    assert lines(process, 3) == [
+        "dindcache: nearly full, 19 % of the room and 99 % of the inodes are free",
+        "removed image app:1 (last tagged 2020-01-01T00:00:00Z)",
+        "dindcache: relieved, 29 % of the room and 99 % of the inodes are free",
+    ]
+    assert stop(process) == (143, [])
+
+
+def test_then_the_cache_the_oldest_first_and_as_much_as_is_missing(relieve):
+    process = relieve(image=1, cache=80, other=750)
+    told = lines(process, 4)
+    sizes = f"--max-used-space {1000 * BLOCK} --min-free-space {250 * BLOCK}"
+    assert told[2] == f"docker builder prune --force --filter until=168h {sizes}"
+    assert told[3].startswith("dindcache: relieved, 2")
+
+
+def test_what_cannot_be_relieved_is_said_once(relieve):
+    process = relieve(other=850)
+    told = [line for line in lines(process, 6) if not line.startswith("docker builder prune")]
+    full = "nearly full, 15 % of the room and 99 % of the inodes are free"
+    assert told == [f"dindcache: {full}", f"dindcache: still {full}, and there is nothing to remove"]
+    assert stop(process) == (143, [])
+
+
+def test_inodes_count_too(relieve):
+    process = relieve(cache=100, files=920)
+    assert first_line(process) == "dindcache: nearly full, 90 % of the room and 7 % of the inodes are free"
+    # 100 blocks are on 923 inodes, of which 78 are missing: that is a bit more than 8 blocks.
+    (wanted,) = re.findall(r"--min-free-space (\d+)$", first_line(process))
+    assert 905 < int(wanted) / BLOCK < 911
