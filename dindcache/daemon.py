@@ -118,12 +118,7 @@ class DindDaemon(Construct):
         annotations: Mapping[str, str] | None = None,
     ) -> None:
         name = _check.service_name("daemon name", id if name is None else name)
-        if is_taken(Chart.of(scope), f"daemon {name}"):
-            raise ValueError(f"daemon name must be unique in a chart, got {name!r} twice")
-        if is_taken(volume, "daemon"):
-            raise ValueError(f"volume must have one daemon, got {volume.node.path!r} for a second, {name!r}")
-        if nodes and isinstance(volume, LocalVolume):
-            raise ValueError(f"nodes must be left to the local volume, got {len(nodes)} queries with {volume.node.path!r}")
+        _check_place(Chart.of(scope), name, volume, nodes)
         for what, class_name in (("priority class", priority_class_name), ("runtime class", runtime_class_name)):
             if class_name is not None:
                 _check.dns_subdomain(f"{what} name", class_name)
@@ -335,6 +330,15 @@ class DindDaemon(Construct):
                 container.env.add_variable(variable, EnvValue.from_value(value))
             if volume:
                 container.mount(CLIENT_PATH, volume, read_only=True)
+
+
+def _check_place(chart: Chart, name: str, volume: LocalVolume | ClaimedVolume, nodes: Sequence[NodeLabelQuery]) -> None:
+    if is_taken(chart, f"daemon {name}"):
+        raise ValueError(f"daemon name must be unique in a chart, got {name!r} twice")
+    if is_taken(volume, "daemon"):
+        raise ValueError(f"volume must have one daemon, got {volume.node.path!r} for a second, {name!r}")
+    if nodes and isinstance(volume, LocalVolume):
+        raise ValueError(f"nodes must be left to the local volume, got {len(nodes)} queries with {volume.node.path!r}")
 
 
 @jsii.implements(IValidation)
