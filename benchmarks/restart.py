@@ -18,7 +18,7 @@ from cdk8s import App, Chart, Duration, Size, Yaml
 
 from dindcache import DindDaemon, LocalVolume, NoTls
 from tests.cluster.cluster import NAMESPACE as SUPPORT
-from tests.cluster.cluster import ROOT, Client, Cluster
+from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
 
 NAMESPACE = "dindcache-bench"
 ROUNDS = 3
@@ -30,12 +30,15 @@ ARTICLE = Path(__file__).parent.parent / "tests" / "article.yaml"
 def article(cluster: Cluster) -> list[Any]:
     """The article's manifests, on this cluster's node and mirror."""
     text = ARTICLE.read_text().replace("kube-ops", NAMESPACE).replace("/mnt/k8s/docker", f"{ROOT}/bench-article")
+    # Names of the whole cluster, which may have the article's own.
+    text = text.replace("docker-pv", f"{NAMESPACE}-docker-pv").replace("local-volume", f"{NAMESPACE}-local-volume")
     manifests = list(yaml.safe_load_all(text))
     kinds = {manifest["kind"]: manifest for manifest in manifests}
     (term,) = kinds["PersistentVolume"]["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
     term["matchExpressions"][0]["values"] = [cluster.hostnames[0]]
     (container,) = kinds["Deployment"]["spec"]["template"]["spec"]["containers"]
-    container["args"] = [f"--registry-mirror={mirror}" for mirror in cluster.registry_mirrors]
+    mirrors = [f"--registry-mirror={mirror}" for mirror in cluster.registry_mirrors]
+    container["args"] = [*mirrors, f"--insecure-registry={REGISTRY}"]
     return manifests
 
 
@@ -160,8 +163,8 @@ def main(kubeconfig: str, registry_mirror: str | None = None) -> None:
         print(f"| {what} | {' | '.join(f'{median:.3g}' for median in medians)} |")
     cluster.forget(
         NAMESPACE,
-        "persistentvolume/docker-pv",
-        "storageclass/local-volume",
+        f"persistentvolume/{NAMESPACE}-docker-pv",
+        f"storageclass/{NAMESPACE}-local-volume",
         f"persistentvolume/{NAMESPACE}-ours-data",
         f"storageclass/{NAMESPACE}-ours-data",
     )

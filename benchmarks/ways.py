@@ -1,0 +1,297 @@
+"""The ways to build in a CI job that ``benchmarks/build.py`` compares, each as its users run it."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cdk8s import App, Chart, Cron, Size, Yaml
+
+from benchmarks.job import BUILDS, Job, Times, projects, read
+from benchmarks.restart import article
+from dindcache import DindDaemon, LocalVolume, NoTls, PruneSchedule
+from dindcache.gitlab import GitLabTemplate
+from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
+
+NAMESPACE = "dindcache-bench"
+CLIENT = "docker:29.9.3-cli"
+BUILD_ARGUMENT = f"--build-arg REGISTRY={REGISTRY}"
+KUBERNETES = Path(__file__).parent / "buildkit.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """One of them.
+
+    :param title: what the table calls it
+    :param run: do a job somewhere, and what it printed
+    :param empty: forget all that was built, for a first build
+    :param monday: what runs on its schedule over the weekend
+    :param directory: of its data on the first node; without one, jobs print what they used
+    """
+
+    title: str
+    run: Callable[[Job], str]
+    empty: Callable[[], Any] = lambda: None
+    monday: Callable[[], Any] = lambda: None
+    directory: str | None = None
+
+    def at_once(self, jobs: Sequence[Job]) -> list[tuple[Times, str]]:
+        """Do these jobs at once; the times and what was printed."""
+        with ThreadPoolExecutor(len(jobs)) as pool:
+            outputs = list(pool.map(self.run, jobs))
+        return [(read(output), output) for output in outputs]
+
+
+def image(job: Job) -> str:
+    """What a job builds and pushes."""
+    return f"{REGISTRY}/bench/{job.project}:{job.stamp}"
+
+
+def build_and_push(job: Job) -> str:
+    """With the docker command alone."""
+    return f"mark build; docker build {BUILD_ARGUMENT} -t {image(job)} .; mark push; docker push {image(job)}; mark pushed"
+
+
+class Ways:
+    """All of them on one cluster: daemons on its first node, jobs on the second, the registry on the last."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._jobs_node = cluster.node_names[1]
+        self._projects = projects()
+
+    def set_up(self) -> dict[str, Way]:
+        """Start what stays between jobs, and push the base image."""
+        self._cluster.create_namespace(NAMESPACE)
+        for directory in self._directories:
+            self._cluster.on_node(self._cluster.node_names[0], f"rm -rf {directory}; mkdir -p {directory}")
+        ways = {
+            "sidecar": Way(title="a fresh daemon for each job", run=self._sidecar(build_and_push)),
+            "registry": Way(title="the same with a cache in the registry", run=self._sidecar(self._with_registry_cache)),
+            "article": self._article(),
+            "dindcache": self._dindcache(),
+            "buildx": self._buildx(),
+            "floor": self._floor(),
+        }
+        base = f"{REGISTRY}/bench/base"
+        self._in_daemon(f"{self._projects}\ndocker build -q -t {base} {BUILDS}/base; docker push -q {base}")
+        return ways
+
+    def tear_down(self) -> None:
+        """Remove all of it."""
+        self._cluster.kubectl("delete", "pod,statefulset", "--all", f"--namespace={NAMESPACE}", "--wait", "--grace-period=1")
+        names = [f"{NAMESPACE}-docker-pv", f"{NAMESPACE}-buildkit", f"{NAMESPACE}-dindcache-data"]
+        classes = [f"{NAMESPACE}-local-volume", f"{NAMESPACE}-dindcache-data"]
+        objects = [*(f"persistentvolume/{name}" for name in names), *(f"storageclass/{name}" for name in classes)]
+        self._cluster.forget(NAMESPACE, *objects)
+        self._cluster.on_node(self._cluster.node_names[0], f"rm -rf {' '.join(self._directories)}")
+
+    @property
+    def _directories(self) -> list[str]:
+        return [f"{ROOT}/bench-{name}" for name in ("article", "dindcache", "buildkit")]
+
+    def _apply(self, *manifests: Any) -> None:
+        self._cluster.kubectl("apply", "-f", "-", stdin=Yaml.stringify(*manifests))
+
+    def _exec(self, name: str, script: str) -> str:
+        return self._cluster.kubectl("exec", f"--namespace={NAMESPACE}", name, "--", "sh", "-ec", script, timeout=600)
+
+    def _in_daemon(self, script: str) -> str:
+        return self._exec("deployment/dindcache", script)
+
+    def _prune(self, cron_job: str) -> None:
+        """Run it as its schedule does."""
+        name = f"job/{cron_job}-now"
+        kubectl, namespace = self._cluster.kubectl, f"--namespace={NAMESPACE}"
+        kubectl("create", "job", namespace, f"--from=cronjob/{cron_job}", f"{cron_job}-now")
+        kubectl("wait", namespace, name, "--for=condition=Complete", "--timeout=120s")
+        kubectl("delete", namespace, name, "--wait")
+
+    def _sidecar(self, steps: Callable[[Job], str]) -> Callable[[Job], str]:
+        """A pod for each job with a daemon of its own, as GitLab's documentation has it: TLS, its certificates in a volume."""
+
+        def run(job: Job) -> str:
+            # From the start of the pod's containers on; what GitLab does before that, cloning, is the init container's.
+            wait = "until docker info >/dev/null 2>&1; do sleep 0.1; done"
+            used = 'echo "used $(du -sm /var/lib/docker | cut -f1)"'
+            script = job.script(f"{wait}\n{steps(job)}") + f"\n{used}"
+            name = f"job-{job.stamp}"
+            mirrors = [f"--registry-mirror={mirror}" for mirror in self._cluster.registry_mirrors]
+            builds, certificates = ({"name": n, "mountPath": p} for n, p in (("builds", BUILDS), ("certs", "/certs")))
+            data = {"name": "docker", "mountPath": "/var/lib/docker"}
+            containers = [
+                {
+                    "name": "docker",
+                    "image": "docker:29-dind",
+                    "args": [*mirrors, f"--insecure-registry={REGISTRY}"],
+                    "env": [{"name": "DOCKER_TLS_CERTDIR", "value": "/certs"}],
+                    "securityContext": {"privileged": True},
+                    "volumeMounts": [data, certificates],
+                },
+                {
+                    "name": "build",
+                    "image": CLIENT,
+                    "command": ["sh", "-c", script],
+                    "env": [
+                        {"name": "DOCKER_HOST", "value": "tcp://docker:2376"},
+                        {"name": "DOCKER_TLS_VERIFY", "value": "1"},
+                        {"name": "DOCKER_CERT_PATH", "value": "/certs/client"},
+                    ],
+                    "volumeMounts": [data, certificates, builds],
+                },
+            ]
+            clone = {"name": "clone", "image": CLIENT, "command": ["sh", "-ec", self._projects], "volumeMounts": [builds]}
+            self._apply(
+                self._pod(
+                    name,
+                    containers=containers,
+                    initContainers=[clone],
+                    hostAliases=[{"ip": "127.0.0.1", "hostnames": ["docker"]}],
+                    volumes=[{"name": volume, "emptyDir": {}} for volume in ("docker", "certs", "builds")],
+                )
+            )
+            arguments = [f"--namespace={NAMESPACE}", name, "--container=build", "--follow", "--pod-running-timeout=120s"]
+            self._cluster.kubectl("wait", f"--namespace={NAMESPACE}", f"pod/{name}", "--for=condition=Ready", "--timeout=120s")
+            output = self._cluster.kubectl("logs", *arguments, timeout=600)
+            self._cluster.kubectl("delete", "pod", f"--namespace={NAMESPACE}", name, "--wait", "--grace-period=1")
+            return output
+
+        return run
+
+    def _pod(self, name: str, **spec: Any) -> dict[str, Any]:
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {"nodeName": self._jobs_node, "restartPolicy": "Never", **spec},
+        }
+
+    @staticmethod
+    def _with_registry_cache(job: Job) -> str:
+        # Of the round and project, as a branch of the project has one.
+        cache = f"type=registry,ref={REGISTRY}/bench/cache-{job.project}:{job.stamp.split('-')[0]}"
+        build = f"docker buildx build {BUILD_ARGUMENT} --cache-from {cache} --cache-to {cache},mode=max"
+        return f"mark build; {build} --push -t {image(job)} .; mark pushed"
+
+    def _article(self) -> Way:
+        """The article's manifests, and its job."""
+        self._apply(*article(self._cluster))
+        self._cluster.rollout(NAMESPACE, "docker-dind")
+        stand_in = Chart(App(), "article", namespace=NAMESPACE)
+        nowhere = LocalVolume(stand_in, "data", hostname="any", path="/any", storage=Size.gibibytes(5))
+        daemon = DindDaemon(stand_in, "docker-dind", volume=nowhere, tls=NoTls())
+        client = self._client(daemon, "client-article")
+        return Way(
+            title="the article's daemon",
+            run=lambda job: client.sh(job.script(build_and_push(job))),
+            empty=lambda: client.sh("docker system prune -af; docker builder prune -af"),
+            monday=lambda: self._prune("docker-dind-clear-cache"),
+            directory=f"{ROOT}/bench-article",
+        )
+
+    def _client(self, daemon: DindDaemon, name: str) -> Client:
+        client = Client(self._cluster, daemon, NAMESPACE, self._jobs_node, name=name)
+        client.sh(f"{self._projects}\nuntil docker version >/dev/null 2>&1; do sleep 0.1; done")
+        return client
+
+    def _dindcache(self) -> Way:
+        """A daemon of ours, and jobs that extend ``.docker-build``."""
+        chart = Chart(App(), "dindcache", namespace=NAMESPACE, disable_resource_name_hashes=True)
+        volume = LocalVolume(
+            chart,
+            "dindcache-data",
+            hostname=self._cluster.hostnames[0],
+            path=f"{ROOT}/bench-dindcache",
+            storage=Size.gibibytes(10),
+        )
+        daemon = DindDaemon(
+            chart,
+            "dindcache",
+            volume=volume,
+            registry_mirrors=self._cluster.registry_mirrors,
+            insecure_registries=[REGISTRY],
+        )
+        PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.weekly())
+        self._cluster.apply(chart)
+        self._cluster.rollout(NAMESPACE, "dindcache")
+        client = self._client(daemon, "client-dindcache")
+        jobs = yaml.safe_load(GitLabTemplate(daemon=daemon).template())
+        return Way(
+            title="dindcache",
+            run=lambda job: client.sh(job.script(from_template(jobs, job))),
+            empty=lambda: self._in_daemon("docker system prune -af; docker builder prune -af"),
+            monday=lambda: self._prune("dindcache-clear-cache"),
+            directory=f"{ROOT}/bench-dindcache",
+        )
+
+    def _floor(self) -> Way:
+        """On the same daemon, in its own container."""
+        return Way(
+            title="the floor: on the daemon's own socket",
+            run=lambda job: self._in_daemon(job.script(build_and_push(job))),
+            empty=lambda: self._in_daemon("docker system prune -af; docker builder prune -af"),
+            directory=f"{ROOT}/bench-dindcache",
+        )
+
+    def _buildx(self) -> Way:
+        """The Kubernetes driver of buildx, which makes a StatefulSet of BuildKit with a claim; jobs find it by its name."""
+        text = KUBERNETES.read_text().replace("NAMESPACE", NAMESPACE)
+        text = text.replace("DIRECTORY", f"{ROOT}/bench-buildkit").replace("HOSTNAME", self._cluster.hostnames[0])
+        self._apply(*yaml.safe_load_all(text))
+        container = {"name": "build", "image": CLIENT, "command": ["sh", "-c", "trap exit TERM; while :; do sleep 1; done"]}
+        self._apply(self._pod("client-buildx", serviceAccountName="buildx", containers=[container]))
+        pod = "pod/client-buildx"
+        self._cluster.kubectl("wait", f"--namespace={NAMESPACE}", pod, "--for=condition=Ready", "--timeout=120s")
+        mirrors = [mirror.partition("://")[2] for mirror in self._cluster.registry_mirrors]
+        registries = [f'[registry."docker.io"]\n  mirrors = {mirrors}', f'[registry."{REGISTRY}"]\n  http = true']
+        registries += [f'[registry."{mirror}"]\n  http = true' for mirror in mirrors]
+        options = [
+            f"namespace={NAMESPACE}",
+            f"nodeselector=kubernetes.io/hostname={self._cluster.hostnames[0]}",
+            "persistent-volume-claim.requests.storage=10Gi",
+        ]
+        create = f"""cat >~/buildkitd.toml <<'END'\n{chr(10).join(registries)}\nEND
+            docker buildx create --name bench --node bench --driver kubernetes --use --buildkitd-config ~/buildkitd.toml \\
+                {" ".join(f"--driver-opt {shlex.quote(option)}" for option in options)}"""
+        self._exec(pod, f"{self._projects}\n{create} --bootstrap")
+
+        def steps(job: Job) -> str:
+            return f"{create}\nmark build; docker buildx build {BUILD_ARGUMENT} --push -t {image(job)} .; mark pushed"
+
+        return Way(
+            title="buildx, Kubernetes driver, a volume",
+            run=lambda job: self._exec(pod, job.script(steps(job))),
+            empty=lambda: self._exec(pod, "docker buildx prune --builder bench -af"),
+            directory=f"{ROOT}/bench-buildkit",
+        )
+
+
+def from_template(jobs: dict[str, Any], job: Job) -> str:
+    """A job of the template as one script."""
+    variables = {
+        "CI_JOB_ID": job.stamp,
+        "CI_JOB_URL": f"https://gitlab.example/group/{job.project}/-/jobs/{job.stamp}",
+        "CI_PROJECT_ID": job.project,
+        "CI_PROJECT_PATH_SLUG": f"group-{job.project}",
+        "CI_COMMIT_SHA": "abc",
+        "CI_REGISTRY_IMAGE": f"{REGISTRY}/bench/{job.project}",
+        "DOCKER_BUILD_ARGS": "REGISTRY",
+        "REGISTRY": REGISTRY,
+        **jobs[".docker"]["variables"],
+    }
+    export = [f"export {name}={value}" for name, value in variables.items()]
+    # Before the template's docker one that says when it begins.
+    marking = """mkdir ~/bin
+cat >~/bin/docker <<'END'
+#!/bin/sh
+echo "@ $1 $(cut -d' ' -f1 /proc/uptime)"
+exec "$DINDCACHE/bin/docker" "$@"
+END
+chmod +x ~/bin/docker
+PATH=~/bin:$PATH"""
+    before, script, after = jobs[".docker"]["before_script"], jobs[".docker-build"]["script"], jobs[".docker"]["after_script"]
+    return "\n".join([*export, *before, marking, *script, "mark pushed", *after])
