@@ -28,7 +28,6 @@ from tests.cluster.cluster import Cluster
 ROUNDS = 5
 AT_ONCE = 4
 RESULTS = Path(__file__).parent / "results"
-MONDAY = "Monday: "
 TARGET = 1.10
 
 
@@ -38,7 +37,7 @@ class Step:
 
     :param project: a directory of ``benchmarks/projects``
     :param change: a key of ``job.CHANGES``
-    :param monday: whether the way's schedule ran just before
+    :param monday: whether the way's schedule ran just before; those in the week are for the ways that have one, and the first
     :param jobs: that do it at once
     """
 
@@ -50,20 +49,24 @@ class Step:
     def __str__(self) -> str:
         """As the tables have it."""
         what = f"{self.change}, {self.jobs} jobs at once" if self.jobs > 1 else self.change
-        return f"{MONDAY}{what}" if self.monday else what
+        return what if self.monday or self.change == "first build" else f"{what}, in the week"
+
+    def is_for(self, way: Way) -> bool:
+        """Whether it differs from the other steps of this way."""
+        return self.monday or self.change == "first build" or way.weekend is not None
 
 
 STEPS = [
     Step(project="app", change="first build", monday=False),
-    Step(project="app", change="one source changed", monday=False),
     Step(project="app", change="nothing changed"),
     Step(project="app", change="one source changed"),
+    Step(project="app", change="one source changed", monday=False),
     Step(project="app", change="one source changed", jobs=AT_ONCE),
     Step(project="app", change="a dependency changed"),  # the last: a cache in the registry is the last job's
     *(
         Step(project=project, change=change, monday=change != "first build")
         for project in ("multistage", "cachemount")
-        for change in ("first build", "nothing changed", "one source changed", "a dependency changed")
+        for change in ("first build", "one source changed")
     ),
 ]
 
@@ -97,10 +100,10 @@ def one_round(number: int, ways: dict[str, Way], progress: Progress, cluster: Cl
         way = ways[name]
         way.empty()
         used = []
-        for count, step in enumerate(STEPS):
+        for count, step in enumerate(step for step in STEPS if step.is_for(way)):
             progress.show(f"{name}: {step.project}, {step}")
-            if step.monday:
-                way.monday()
+            if step.monday and way.weekend:
+                way.weekend()
             stamp = f"r{number}-{name}-{count}"
             jobs = [Job(project=step.project, change=step.change, stamp=f"{stamp}-{i}") for i in range(step.jobs)]
             done = way.at_once(jobs)
@@ -143,6 +146,8 @@ def tables(runs: list[dict[str, Any]], ways: Sequence[str]) -> str:
 
 
 def _range(values: list[float], digits: int = 1) -> str:
+    if not values:
+        return ""
     return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
@@ -162,7 +167,7 @@ def main() -> None:
     try:
         cluster.set_up()
         ways = everything.set_up()
-        progress = Progress(arguments.rounds * len(ways) * len(STEPS))
+        progress = Progress(arguments.rounds * sum(step.is_for(way) for step in STEPS for way in ways.values()))
         for number in range(arguments.rounds):
             runs += one_round(number, ways, progress, cluster)
     finally:
@@ -172,7 +177,10 @@ def main() -> None:
     arguments.results.mkdir(exist_ok=True)
     (arguments.results / "build.json").write_text(json.dumps(runs, indent=1) + "\n")
     steps = {str(step): step for step in STEPS if step.project == "app"}
-    groups = {name: {way.title: seconds(runs, "app", step, key) for key, way in ways.items()} for name, step in steps.items()}
+    groups = {
+        name: {way.title: seconds(runs, "app", step, key) for key, way in ways.items() if step.is_for(way)}
+        for name, step in steps.items()
+    }
     title = f"A job that builds and pushes: seconds, median of {arguments.rounds}, from the fastest to the slowest"
     (arguments.results / "build.svg").write_text(svg(title, groups))
     for key, way in ways.items():

@@ -29,14 +29,14 @@ class Way:
     :param title: what the table calls it
     :param run: do a job somewhere, and what it printed
     :param empty: forget all that was built, for a first build
-    :param monday: what runs on its schedule over the weekend
+    :param weekend: what runs on its schedule; by default nothing
     :param directory: of its data on the first node; without one, jobs print what they used
     """
 
     title: str
     run: Callable[[Job], str]
     empty: Callable[[], Any] = lambda: None
-    monday: Callable[[], Any] = lambda: None
+    weekend: Callable[[], Any] | None = None
     directory: str | None = None
 
     def at_once(self, jobs: Sequence[Job]) -> list[tuple[Times, str]]:
@@ -97,8 +97,9 @@ class Ways:
     def _apply(self, *manifests: Any) -> None:
         self._cluster.kubectl("apply", "-f", "-", stdin=Yaml.stringify(*manifests))
 
-    def _exec(self, name: str, script: str) -> str:
-        return self._cluster.kubectl("exec", f"--namespace={NAMESPACE}", name, "--", "sh", "-ec", script, timeout=600)
+    def _exec(self, name: str, script: str, container: str = "") -> str:
+        arguments = [f"--namespace={NAMESPACE}", name, f"--container={container}"]
+        return self._cluster.kubectl("exec", *arguments, "--", "sh", "-ec", script, timeout=600)
 
     def _in_daemon(self, script: str) -> str:
         return self._exec("deployment/dindcache", script)
@@ -118,7 +119,8 @@ class Ways:
             # From the start of the pod's containers on; what GitLab does before that, cloning, is the init container's.
             wait = "until docker info >/dev/null 2>&1; do sleep 0.1; done"
             used = 'echo "used $(du -sm /var/lib/docker | cut -f1)"'
-            script = job.script(f"{wait}\n{steps(job)}") + f"\n{used}"
+            # It begins with its pod, so not by kubectl exec, which begins when somebody has seen that there is a pod.
+            script = f"({job.script(f'{wait}{chr(10)}{steps(job)}')}\n{used}) >/tmp/output 2>&1; touch /tmp/done; sleep 600"
             name = f"job-{job.stamp}"
             mirrors = [f"--registry-mirror={mirror}" for mirror in self._cluster.registry_mirrors]
             builds, certificates = ({"name": n, "mountPath": p} for n, p in (("builds", BUILDS), ("certs", "/certs")))
@@ -154,9 +156,8 @@ class Ways:
                     volumes=[{"name": volume, "emptyDir": {}} for volume in ("docker", "certs", "builds")],
                 )
             )
-            arguments = [f"--namespace={NAMESPACE}", name, "--container=build", "--follow", "--pod-running-timeout=120s"]
             self._cluster.kubectl("wait", f"--namespace={NAMESPACE}", f"pod/{name}", "--for=condition=Ready", "--timeout=120s")
-            output = self._cluster.kubectl("logs", *arguments, timeout=600)
+            output = self._exec(name, "until [ -e /tmp/done ]; do sleep 0.2; done; cat /tmp/output", container="build")
             self._cluster.kubectl("delete", "pod", f"--namespace={NAMESPACE}", name, "--wait", "--grace-period=1")
             return output
 
@@ -189,7 +190,7 @@ class Ways:
             title="the article's daemon",
             run=lambda job: client.sh(job.script(build_and_push(job))),
             empty=lambda: client.sh("docker system prune -af; docker builder prune -af"),
-            monday=lambda: self._prune("docker-dind-clear-cache"),
+            weekend=lambda: self._prune("docker-dind-clear-cache"),
             directory=f"{ROOT}/bench-article",
         )
 
@@ -224,7 +225,7 @@ class Ways:
             title="dindcache",
             run=lambda job: client.sh(job.script(from_template(jobs, job))),
             empty=lambda: self._in_daemon("docker system prune -af; docker builder prune -af"),
-            monday=lambda: self._prune("dindcache-clear-cache"),
+            weekend=lambda: self._prune("dindcache-clear-cache"),
             directory=f"{ROOT}/bench-dindcache",
         )
 
