@@ -165,6 +165,7 @@ def main() -> None:
     runs: list[dict[str, Any]] = []
     everything = Ways(cluster)
     try:
+        print("setting up", end="", file=sys.stderr, flush=True)
         cluster.set_up()
         ways = everything.set_up()
         progress = Progress(arguments.rounds * sum(step.is_for(way) for step in STEPS for way in ways.values()))

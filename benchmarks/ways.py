@@ -156,7 +156,9 @@ class Ways:
                     volumes=[{"name": volume, "emptyDir": {}} for volume in ("docker", "certs", "builds")],
                 )
             )
-            self._cluster.kubectl("wait", f"--namespace={NAMESPACE}", f"pod/{name}", "--for=condition=Ready", "--timeout=120s")
+            # On a busy machine kubectl wait may not find what was applied a moment before.
+            ready = ["wait", f"--namespace={NAMESPACE}", f"pod/{name}", "--for=condition=Ready", "--timeout=60s"]
+            self._cluster.wait(lambda: self._cluster.run(*ready).returncode == 0, f"pod {name} is ready", seconds=120)
             output = self._exec(name, "until [ -e /tmp/done ]; do sleep 0.2; done; cat /tmp/output", container="build")
             self._cluster.kubectl("delete", "pod", f"--namespace={NAMESPACE}", name, "--wait", "--grace-period=1")
             return output
