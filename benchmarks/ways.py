@@ -1,5 +1,6 @@
 """The ways to build in a CI job that ``benchmarks/build.py`` compares, each as its users run it."""
 
+import json
 import shlex
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -261,6 +262,13 @@ class Ways:
             docker buildx create --name bench --node bench --driver kubernetes --use --buildkitd-config ~/buildkitd.toml \\
                 {" ".join(f"--driver-opt {shlex.quote(option)}" for option in options)}"""
         self._exec(pod, f"{self._projects}\n{create} --bootstrap")
+        # With a volume, buildx 0.38 makes a ConfigMap of the configuration and does not mount it.
+        mount = {"name": "buildkitd", "volumeMounts": [{"name": "config", "mountPath": "/etc/buildkit"}]}
+        volumes = [{"name": "config", "configMap": {"name": "bench-config"}}]
+        patch = {"spec": {"template": {"spec": {"containers": [mount], "volumes": volumes}}}}
+        stateful_set = [f"--namespace={NAMESPACE}", "statefulset/bench"]
+        self._cluster.kubectl("patch", *stateful_set, f"--patch={json.dumps(patch)}")
+        self._cluster.kubectl("rollout", "status", *stateful_set, "--timeout=120s")
 
         def steps(job: Job) -> str:
             return f"{create}\nmark build; docker buildx build {BUILD_ARGUMENT} --push -t {image(job)} .; mark pushed"
