@@ -45,6 +45,7 @@ def clients(cluster: Cluster) -> Iterator[dict[str, Client]]:
     cluster.forget(NAMESPACE, *objects)
     for name in STORES:
         cluster.on_node(cluster.node_names[0], f"umount {ROOT}/pressure/{name}; rmdir {ROOT}/pressure/{name}")
+    cluster.on_node(cluster.node_names[0], f"rmdir {ROOT}/pressure")
 
 
 def free(cluster: Cluster, name: str) -> tuple[float, float]:
