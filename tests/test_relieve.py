@@ -18,6 +18,7 @@ DOCKER = """case "$*" in
 "image ls "*) [ ! -e "$DATA_ROOT/image" ] || echo a ;;
 "image inspect "*) echo "2020-01-01T00:00:00Z a app:1" ;;
 "image rm "*) rm -r "$DATA_ROOT/image" ;;
+"buildx du") printf "ID RECLAIMABLE\\nShared:\\t1GB\\nPrivate:\\t1.5MB\\nReclaimable:\\t1GB\\nTotal:\\t1GB\\n" ;;
 "builder prune "*) echo "docker $*" >&2; rm -f "$DATA_ROOT/cache"; echo "Total: 1B" ;;
 esac"""
 
@@ -76,22 +77,33 @@ def test_images_first_and_no_cache_when_they_were_enough(relieve):
 def test_then_the_cache_the_oldest_first_and_as_much_as_is_missing(relieve):
     process = relieve(image=1, cache=80, other=750)
     told = lines(process, 4)
-    sizes = f"--max-used-space {1000 * BLOCK} --min-free-space {250 * BLOCK}"
-    assert told[2] == f"docker builder prune --force --filter until=168h {sizes}"
+    most = re.fullmatch(r"docker builder prune --force --filter until=604800s --max-used-space (\d+)", told[2])
+    assert most
+    assert (1500000 - int(most[1])) / BLOCK == 80
     assert told[3].startswith("dindcache: relieved, 2")
 
 
 def test_what_cannot_be_relieved_is_said_once(relieve):
     process = relieve(other=850)
-    told = [line for line in lines(process, 6) if not line.startswith("docker builder prune")]
     full = "nearly full, 15 % of the room and 99 % of the inodes are free"
-    assert told == [f"dindcache: {full}", f"dindcache: still {full}, and there is nothing to remove"]
+    told = lines(process, 6)
+    assert told[0] == f"dindcache: {full}"
+    assert [line.split()[5] for line in told[1:5]] == ["until=604800s", "until=86400s", "until=60s", "until=0s"]
+    assert told[5] == f"dindcache: still {full}, and all that could be removed is in use, young or kept"
+    assert stop(process) == (143, [])
+
+
+def test_a_disk_that_somebody_else_fills_does_not_cost_the_hot_cache(relieve):
+    process = relieve(other=820)
+    told = lines(process, 5)
+    assert [line.split()[5] for line in told[1:4]] == ["until=604800s", "until=86400s", "until=60s"]
+    assert told[4].startswith("dindcache: still nearly full, 18 % ")
     assert stop(process) == (143, [])
 
 
 def test_inodes_count_too(relieve):
     process = relieve(cache=100, files=920)
     assert first_line(process) == "dindcache: nearly full, 90 % of the room and 7 % of the inodes are free"
-    # 100 blocks are on 923 inodes, of which 78 are missing: that is a bit more than 8 blocks.
-    (wanted,) = re.findall(r"--min-free-space (\d+)$", first_line(process))
-    assert 905 < int(wanted) / BLOCK < 911
+    # 100 blocks are on 922 inodes, of which 72 are missing: that is a bit less than 8 blocks.
+    (most,) = re.findall(r"--max-used-space (\d+)$", first_line(process))
+    assert 7 < (1500000 - int(most)) / BLOCK < 9

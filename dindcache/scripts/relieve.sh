@@ -9,15 +9,14 @@ export DOCKER_HOST="${DOCKER_HOST:-unix:///run/dindcache/docker.sock}"
 export BUILDX_CONFIG="${BUILDX_CONFIG:-/dev/shm/buildx}"
 note() { echo "dindcache: $*" >&2; }
 
-# short ROOM INODES: whether less than so many percent are free. Sets how many bytes there are, how many of them should be free,
-# and what is free in percent.
+# short ROOM INODES: whether less than so many percent are free. Sets how many bytes are missing, and what is free in percent.
 short() {
     status=$(stat -f -c '%S %b %f %a %c %d' "$root") || return
     # shellcheck disable=SC2086 # numbers: of a block, blocks, free ones, those that are not root's alone; inodes, free ones
     set -- "$1" "$2" $status
     missing=$((($4 * $1 / 100 - $6) * $3))
     [ "$missing" -gt 0 ] || missing=0
-    bytes=$(($4 * $3)) percent="$((100 * $6 / $4)) % of the room"
+    percent="$((100 * $6 / $4)) % of the room"
     if [ "$7" -gt 0 ]; then # some file systems make them as they go
         percent="$percent and $((100 * $8 / $7)) % of the inodes"
         files=$(($7 * $2 / 100 - $8))
@@ -28,8 +27,18 @@ short() {
             [ "$files" -le "$missing" ] || missing=$files
         fi
     fi
-    wanted=$(($5 * $3 + missing))
     [ "$missing" -gt 0 ]
+}
+
+# The bytes of the build cache that no image has: the builder's limits count these. It says them as 61B or 1.109GB.
+cache() {
+    docker buildx du | awk '$1 == "Private:" || $1 == "Total:" {
+        bytes = $2 + 0
+        sub(/[0-9.]+/, "", $2)
+        for (i = index("kMGT", substr($2, 1, 1)); i > 0; i--) bytes *= 1000
+        printf "%.0f", bytes
+        exit
+    }'
 }
 
 relieve() {
@@ -37,26 +46,36 @@ relieve() {
     [ -n "$stuck" ] || note "nearly full, $percent are free"
     # By itself the builder weighs how often against how long ago. An image and the cache of its build have the same layers: one
     # goes with the other. Without --all the builder leaves those that images have, which would free nothing.
-    for hours in 168 24 2 0; do
-        seconds=$((hours * 3600)) removed=some
-        [ "$seconds" -ge "$job" ] || seconds=$job
-        while [ -n "$removed" ] && short 25 15; do
+    for seconds in 604800 86400 "$job" 0; do
+        removed=some age=$seconds enough='25 15'
+        # What builds use these days goes last, and only when the kubelet is about to evict: somebody else may fill this disk.
+        if [ "$seconds" = 0 ]; then
+            short 17 8 || break
+            age=$job enough='20 10'
+        fi
+        [ "$age" -ge "$job" ] || age=$job
+        # shellcheck disable=SC2086 # two numbers
+        while [ -n "$removed" ] && short $enough; do
             # A few at a time: while jobs make images there is no end of old ones.
-            removed=$(AT_MOST=10 sh "${0%/*}/unused.sh" image "$seconds" "$@")
+            removed=$(AT_MOST=10 sh "${0%/*}/unused.sh" image "$age" "$@")
             if [ -n "$removed" ]; then
                 echo "$removed" >&2
                 sleep 1 # the image store containerd frees it a moment later
-                short 25 15 || break
+                short $enough || break
             fi
-            # With --min-free-space alone, the builder of engine 27 takes all once there is room.
-            case $(docker builder prune --force --filter "until=${hours}h" --max-used-space "$bytes" --min-free-space "$wanted") in
+            # Not --min-free-space: engine 27 does not know where its data-root is.
+            has=$(cache)
+            [ "${has:-0}" -gt 0 ] || continue
+            most=$((has - missing))
+            [ "$most" -gt 0 ] || most=1 # none is no limit
+            case $(docker builder prune --force --filter "until=${seconds}s" --max-used-space "$most") in
             *[!0-9.]0B) ;;
             *) sleep 1 ;;
             esac
         done
     done
     if short 20 10; then
-        [ -n "$stuck" ] || note "still nearly full, $percent are free, and there is nothing to remove"
+        [ -n "$stuck" ] || note "still nearly full, $percent are free, and all that could be removed is in use, young or kept"
         return 1
     fi
     note "relieved, $percent are free"
@@ -65,11 +84,17 @@ relieve() {
 # Process 1 ignores SIGTERM unless it says otherwise, and sees it only while it waits for what is in the background. Nothing that
 # goes wrong ends this: a container that has ended makes the pod unready.
 trap 'exit 143' TERM
-job=$1 stuck=
+job=$1 stuck='' rest=0
 shift
 while :; do
-    relieve "$@" &
-    if wait $!; then stuck='' pause=${POLL_SECONDS:-5}; else stuck=1 pause=15; fi
-    sleep "$pause" &
+    # What did not help is not tried again for a minute, or a quarter of one when it gets urgent.
+    if [ "$rest" -gt 0 ] && (short 20 10); then
+        rest=$((rest - 1))
+        if (short 17 8); then rest=$((rest - 3)); fi
+    else
+        relieve "$@" &
+        if wait $!; then stuck='' rest=0; else stuck=1 rest=11; fi
+    fi
+    sleep "${POLL_SECONDS:-5}" &
     wait $!
 done

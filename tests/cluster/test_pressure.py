@@ -10,7 +10,9 @@ from dindcache import DindDaemon, Engine, ImageStore, Keep, LocalVolume, NoTls
 from tests.cluster.cluster import ROOT, Client, Cluster
 
 NAMESPACE = "dindcache-pressure"
-STORES = [store.value for store in ImageStore]
+# With the oldest engine and the newest.
+IMAGES = {"overlay2": "docker:27-dind", "containerd": "docker:29.9.3-dind"}
+STORES = list(IMAGES)
 SECONDS = 5  # old, in this test
 
 
@@ -29,6 +31,7 @@ def clients(cluster: Cluster) -> Iterator[dict[str, Client]]:
             chart,
             name,
             volume=LocalVolume(chart, f"{name}-data", hostname=cluster.hostnames[0], path=path, storage=Size.mebibytes(1500)),
+            image=IMAGES[name],
             tls=NoTls(),
             engine=Engine(image_store=ImageStore(name)),
             keep=Keep(images=["kept*"], longest_job=Duration.seconds(SECONDS)),
