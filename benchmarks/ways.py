@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from cdk8s import App, Chart, Cron, Size, Yaml
+from cdk8s import App, Chart, Cron, Size
 
 from benchmarks.job import BUILDS, Job, Times, projects, read
 from benchmarks.restart import article
@@ -96,7 +96,8 @@ class Ways:
         return [f"{ROOT}/bench-{name}" for name in ("article", "dindcache", "buildkit")]
 
     def _apply(self, *manifests: Any) -> None:
-        self._cluster.kubectl("apply", "-f", "-", stdin=Yaml.stringify(*manifests))
+        # Not with cdk8s: jsii mixes up the answers of threads.
+        self._cluster.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}))
 
     def _exec(self, name: str, script: str, container: str = "") -> str:
         arguments = [f"--namespace={NAMESPACE}", name, f"--container={container}"]
@@ -157,9 +158,7 @@ class Ways:
                     volumes=[{"name": volume, "emptyDir": {}} for volume in ("docker", "certs", "builds")],
                 )
             )
-            # On a busy machine kubectl wait may not find what was applied a moment before.
-            ready = ["wait", f"--namespace={NAMESPACE}", f"pod/{name}", "--for=condition=Ready", "--timeout=60s"]
-            self._cluster.wait(lambda: self._cluster.run(*ready).returncode == 0, f"pod {name} is ready", seconds=120)
+            self._cluster.kubectl("wait", f"--namespace={NAMESPACE}", f"pod/{name}", "--for=condition=Ready", "--timeout=120s")
             output = self._exec(name, "until [ -e /tmp/done ]; do sleep 0.2; done; cat /tmp/output", container="build")
             self._cluster.kubectl("delete", "pod", f"--namespace={NAMESPACE}", name, "--wait", "--grace-period=1")
             return output
