@@ -27,11 +27,11 @@ RESULTS = Path(__file__).parent / "results" / "restart.json"
 ARTICLE = Path(__file__).parent.parent / "tests" / "article.yaml"
 
 
-def article(cluster: Cluster) -> list[Any]:
+def article(cluster: Cluster, namespace: str = NAMESPACE, directory: str = f"{ROOT}/bench-article") -> list[Any]:
     """The article's manifests, on this cluster's node and mirror."""
-    text = ARTICLE.read_text().replace("kube-ops", NAMESPACE).replace("/mnt/k8s/docker", f"{ROOT}/bench-article")
+    text = ARTICLE.read_text().replace("kube-ops", namespace).replace("/mnt/k8s/docker", directory)
     # Names of the whole cluster, which may have the article's own.
-    text = text.replace("docker-pv", f"{NAMESPACE}-docker-pv").replace("local-volume", f"{NAMESPACE}-local-volume")
+    text = text.replace("docker-pv", f"{namespace}-docker-pv").replace("local-volume", f"{namespace}-local-volume")
     manifests = list(yaml.safe_load_all(text))
     kinds = {manifest["kind"]: manifest for manifest in manifests}
     (term,) = kinds["PersistentVolume"]["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]

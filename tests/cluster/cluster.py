@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ ROOT = f"{NODE_DIRECTORY}/dindcache"
 # What a command prints before kubectl has made its streams is lost over its websockets ("Unknown stream id 1, discarding
 # message"), and a short build with it.
 KUBECTL = {**os.environ, "KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false"}
+# As Docker's clients write them.
+SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 class Cluster:
@@ -172,10 +175,19 @@ EOF
         )
 
     def steps(self, output: str, state: str) -> set[str]:
-        """Which steps of a build of four came to a state, by its plain progress, such as ``2/4``."""
+        """Which steps of a build after its ``FROM`` came to a state, by its plain progress, such as ``2/4``."""
         lines = [line.split() for line in output.splitlines() if line.startswith("#")]
-        names = {words[0]: words[1].strip("[]") for words in lines if words[1].endswith("/4]") and words[1] != "[1/4]"}
+        names = {words[0]: words[1].strip("[]") for words in lines if re.fullmatch(r"\[([2-9]|\d\d+)/\d+\]", words[1])}
         return {names[words[0]] for words in lines if words[0] in names and words[1] == state}
+
+    def build_cache(self) -> float:
+        """The MiB of the build cache that no image has too."""
+        output = self.sh("docker buildx du")
+        match = re.search(r"^Private:\s+([\d.]+)(\w+)$", output, re.MULTILINE) or re.search(
+            r"^Total:\s+([\d.]+)(\w+)$", output, re.MULTILINE
+        )
+        assert match, output
+        return float(match[1]) * SIZES[match[2]] / (1 << 20)
 
     def cached_steps(self, directory: str, tag: str) -> set[str]:
         """Build; which steps were taken from the cache."""

@@ -1,0 +1,404 @@
+"""A month in an hour: the same builds with three policies for the disk, each with a daemon and a small disk of its own.
+
+``python -m benchmarks.month KUBECONFIG [REGISTRY_MIRROR] [--days N] [--day SECONDS] [--seed N]``: the builds of ``trace.py``.
+The policies, side by side:
+
+- article: the article's manifests, whose CronJob runs ``docker system prune -af`` on Sunday night;
+- ours: a daemon with our defaults, whose CronJob prunes on Sunday night;
+- never: the article's manifests without the CronJob, and with an engine that collects nothing.
+
+A day takes seconds, so what our defaults say in days is said in as many short ones: how long an image or a part of the build
+cache is unused. Not so what goes by a clock of its own: the engine collects at most once a minute, and the relief looks each
+five seconds; to it all is younger than two hours, so that it goes by what is oldest alone. ``LONGEST_JOB`` is these builds'.
+
+Writes each build and sample to ``results/month.json`` and a plot to ``results/month.svg``. Prints what must hold, and fails
+when it does not.
+"""
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+from cdk8s import App, Chart, Cron, Duration, Size, Yaml
+
+from benchmarks.build import Progress
+from benchmarks.job import PROJECTS
+from benchmarks.lines import Panel, svg
+from benchmarks.restart import article
+from benchmarks.trace import SUNDAY, WEEK, Build, cacheable, hit_rate, of_mondays, trace
+from dindcache import DindDaemon, Engine, GarbageCollection, Keep, LocalVolume, NoTls, PruneSchedule, Unused
+from tests.cluster.cluster import NAMESPACE as SUPPORT
+from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
+
+DAYS, DAY_SECONDS, SEED = 30, 80, 1
+RESULTS = Path(__file__).parent / "results"
+POLICIES = ("article", "ours", "never")
+APP = "docker-dind"
+DISK_MIB = 1500
+SAMPLE_SECONDS = 5
+BUILDS = "/tmp/month"  # noqa: S108 - of a pod
+LONGEST_JOB = Duration.seconds(30)
+
+# A base image of 30 MB; a build adds 22 MB, 1.5 MB of them when only its sources are new.
+BASE = """FROM busybox:latest
+COPY generate.awk /
+RUN mkdir /runtime && awk -v seed={seed} -v files=100 -v lines=4600 -v directory=/runtime -f /generate.awk
+"""
+DOCKERFILE = """ARG BASE
+FROM $BASE
+RUN mkdir /tools && awk -v seed={seed} -v files=20 -v lines=3000 -v directory=/tools -f /generate.awk
+COPY dependencies.lock /
+RUN mkdir /dependencies && awk -v seed=$(cat dependencies.lock) -v files=100 -v lines=2400 -v directory=/dependencies \\
+    -f /generate.awk
+COPY source /source
+RUN cat /source/* | gzip >/program
+"""
+BUILD_MIB = 24
+
+# What must hold.
+CACHED = 0.95
+EVICTED_BELOW = 0.15  # of the room that is free: the kubelet's own limit for a disk with images
+MAX_USED_MIB = DISK_MIB // 2
+# The engine collects a second after a build, and at most once a minute; then a sample must see it, on a busy machine.
+COLLECTED_SECONDS = 75
+
+
+def over_budget(samples: Iterable[tuple[float, float]], ends: Sequence[float]) -> list[float]:
+    """The times at which the build cache was larger than its budget and one build, though it should have been collected.
+
+    That is when a build had ended at least ``COLLECTED_SECONDS`` before, and every sample since that build was as large.
+
+    :param samples: in their order, a time in seconds and what the build cache took, in MiB
+    :param ends: when builds ended, in seconds
+    """
+    over: list[float] = []
+    since: float | None = None
+    for at, mebibytes in samples:
+        if mebibytes <= MAX_USED_MIB + BUILD_MIB:
+            since = None
+            continue
+        since = at if since is None else since
+        if any(since <= end <= at - COLLECTED_SECONDS for end in ends):
+            over.append(at)
+    return over
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A build that was done.
+
+    :param end: in seconds since the month began
+    :param took: in seconds
+    :param cached: how many of its steps were
+    :param could: how many could be
+    :param error: the end of what it printed, where it failed
+    """
+
+    build: Build
+    end: float
+    took: float
+    cached: int
+    could: int
+    error: str | None
+
+
+class Policy:
+    """One of them with its daemon, and a client on another node."""
+
+    def __init__(self, cluster: Cluster, name: str, day_seconds: int) -> None:
+        self._cluster = cluster
+        self.name = name
+        self._day_seconds = day_seconds
+        self.namespace = f"dindcache-month-{name}"
+        self.directory = f"{ROOT}/month-{name}"
+        self.builts: list[Built] = []
+        self.longest_day = 0.0
+        self._day, self._began = 0, time.monotonic()
+
+    def set_up(self) -> None:
+        """A file system, the daemon on it, and a client."""
+        self._on_node(
+            f"umount {self.directory} 2>/dev/null || :; mkdir -p {self.directory}; "
+            f"mount -t tmpfs -o size={DISK_MIB}m month {self.directory}"
+        )
+        self._cluster.create_namespace(self.namespace)
+        daemon = self._ours() if self.name == "ours" else self._article()
+        self._cluster.rollout(self.namespace, APP)
+        self.client = Client(self._cluster, daemon, self.namespace, self._cluster.node_names[-1])
+        generate = (PROJECTS / "base" / "generate.awk").read_text()
+        serves = "until docker version >/dev/null 2>&1; do sleep 0.1; done"
+        self.client.sh(f"mkdir -p {BUILDS}\ncat >{BUILDS}/generate.awk <<'END'\n{generate}END\n{serves}")
+
+    def _ours(self) -> DindDaemon:
+        chart = Chart(App(), "month", namespace=self.namespace, disable_resource_name_hashes=True)
+        days = {days: Duration.seconds(days * self._day_seconds) for days in (3, 7, 14)}
+        volume = LocalVolume(
+            chart, "docker", hostname=self._cluster.hostnames[0], path=self.directory, storage=Size.mebibytes(DISK_MIB)
+        )
+        collection = GarbageCollection(sources=Unused(longer_than=days[3]), cache_mounts=Unused(longer_than=days[14]))
+        daemon = DindDaemon(
+            chart,
+            APP,
+            volume=volume,
+            engine=Engine(garbage_collection=collection),
+            keep=Keep(longest_job=LONGEST_JOB),
+            registry_mirrors=self._cluster.registry_mirrors,
+            insecure_registries=[REGISTRY],
+        )
+        PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.weekly(), unused_for=days[7])
+        self._cluster.apply(chart)
+        return daemon
+
+    def _article(self) -> DindDaemon:
+        manifests = article(self._cluster, namespace=self.namespace, directory=self.directory)
+        if self.name == "never":
+            manifests = [manifest for manifest in manifests if manifest["kind"] != "CronJob"]
+            name = "daemon-json"
+            data = {"daemon.json": json.dumps({"builder": {"gc": {"enabled": False}}})}
+            metadata = {"name": name, "namespace": self.namespace}
+            manifests.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+            (pod,) = (m["spec"]["template"]["spec"] for m in manifests if m["kind"] == "Deployment")
+            pod["volumes"].append({"name": name, "configMap": {"name": name}})
+            pod["containers"][0]["volumeMounts"].append({"name": name, "mountPath": "/etc/docker"})
+        self._cluster.kubectl("apply", "-f", "-", stdin=Yaml.stringify(*manifests))
+        stand_in = Chart(App(), "month", namespace=self.namespace)
+        nowhere = LocalVolume(stand_in, "data", hostname="any", path="/any", storage=Size.gibibytes(5))
+        return DindDaemon(stand_in, APP, volume=nowhere, tls=NoTls())
+
+    def tear_down(self) -> None:
+        """Remove all of it."""
+        names = ["docker"] if self.name == "ours" else ["docker-pv", "local-volume"]
+        objects = [f"{kind}/{self.namespace}-{name}" for kind in ("persistentvolume", "storageclass") for name in names]
+        self._cluster.forget(self.namespace, *objects)
+        self._on_node(f"umount {self.directory}; rmdir {self.directory}")
+
+    def _on_node(self, script: str) -> str:
+        return self._cluster.on_node(self._cluster.node_names[0], script)
+
+    def push_bases(self, bases: int) -> None:
+        """The base images of the month, of which the daemon then has nothing."""
+        for base in range(bases):
+            image = f"{REGISTRY}/month/base:{base}"
+            dockerfile = BASE.format(seed=1000 + base)
+            self.client.sh(f"cd {BUILDS}; docker build -q -t {image} -f - . <<'END'\n{dockerfile}END\ndocker push -q {image}")
+        self.client.sh("docker system prune -af")
+
+    def live(self, builds: Sequence[Build], started: float, progress: Progress) -> None:
+        """The month: a day's builds one after another over its day, and the schedule after Sunday's."""
+        could = cacheable(builds)
+        for day, group in groupby(builds, key=lambda build: build.day):
+            today = list(group)
+            self._day, self._began = day, time.monotonic()
+            for position, build in enumerate(today):
+                _until(self._began + self._day_seconds * position / len(today))
+                progress.show(f"day {day + 1}: {self.name}")
+                self.builts.append(self._build(build, could[build.number], started))
+            _until(self._began + self._day_seconds)
+            if day % WEEK == SUNDAY and self.name != "never":
+                self._prune()
+            self.longest_day = max(self.longest_day, time.monotonic() - self._began)
+
+    def now(self) -> float:
+        """In days of this policy; one that is late has longer days."""
+        return self._day + min(1.0, (time.monotonic() - self._began) / self._day_seconds)
+
+    def _build(self, build: Build, could: int, started: float) -> Built:
+        directory = f"{BUILDS}/{build.project}"
+        script = f"""if [ ! -e {directory}/source ]; then
+                mkdir -p {directory}/source
+                awk -v seed={build.project} -v files=20 -v lines=800 -v directory={directory}/source -f {BUILDS}/generate.awk
+            fi
+            cd {directory}; cat >Dockerfile <<'END'
+{DOCKERFILE.format(seed=2000 + build.project)}END
+            echo {100 * build.project + build.dependencies} >dependencies.lock; echo {build.number} >source/0000
+            # A home of its own, as a job's pod is new.
+            export HOME=$(mktemp -d); trap 'rm -rf $HOME' EXIT
+            timeout 240 docker build --progress=plain --build-arg BASE={REGISTRY}/month/base:{build.base} \\
+                -t project-{build.project}:{build.number} ."""
+        begin = time.monotonic()
+        done = self.client.run(script)
+        output = done.stdout + done.stderr
+        end = time.monotonic()
+        return Built(
+            build=build,
+            end=round(end - started, 1),
+            took=round(end - begin, 1),
+            cached=len(self.client.steps(output, "CACHED")),
+            could=could,
+            error=output[-600:] if done.returncode else None,
+        )
+
+    def _prune(self) -> None:
+        """Run the schedule's job now."""
+        kubectl, namespace, job = self._cluster.kubectl, f"--namespace={self.namespace}", f"{APP}-now"
+        kubectl("create", "job", namespace, f"--from=cronjob/{APP}-clear-cache", job)
+        kubectl("wait", namespace, f"job/{job}", "--for=condition=Complete", "--timeout=300s", timeout=310)
+        kubectl("delete", namespace, f"job/{job}", "--wait")
+
+
+def _until(moment: float) -> None:
+    time.sleep(max(0.0, moment - time.monotonic()))
+
+
+class Samples:
+    """What the file systems and our build cache have, every ``SAMPLE_SECONDS``."""
+
+    def __init__(self, cluster: Cluster, policies: Sequence[Policy], started: float) -> None:
+        self._cluster, self._policies, self._started = cluster, policies, started
+        self.rows: list[dict[str, Any]] = []
+        self._enough = threading.Event()
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Take them beside what is done within."""
+        with ThreadPoolExecutor(1) as pool:
+            taking = pool.submit(self._take)
+            try:
+                yield
+            finally:
+                self._enough.set()
+            taking.result()
+
+    def _take(self) -> None:
+        while not self._enough.wait(SAMPLE_SECONDS):
+            # A command that fails on a busy machine is one sample less; the gap is printed.
+            with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
+                self.rows += self._sample()
+
+    def _sample(self) -> list[dict[str, Any]]:
+        directories = " ".join(policy.directory for policy in self._policies)
+        # The kubelet goes by what is available to those who are not root.
+        statistics = self._cluster.on_node(self._cluster.node_names[0], f"stat -f -c '%S %b %a' {directories}").splitlines()
+        rows = []
+        for policy, line in zip(self._policies, statistics, strict=True):
+            size, blocks, available = map(int, line.split())
+            row: dict[str, Any] = {"policy": policy.name, "day": round(policy.now(), 3)}
+            row |= {"seconds": round(time.monotonic() - self._started, 1)}
+            row |= {"disk, MiB": blocks * size >> 20, "used, MiB": (blocks - available) * size >> 20}
+            if policy.name == "ours":
+                row["build cache, MiB"] = round(policy.client.build_cache())
+            rows.append(row)
+        return rows
+
+
+def holds(builts: Sequence[Built], samples: Sequence[dict[str, Any]]) -> dict[str, bool]:
+    """What must hold of ours: by what was found, whether it is so."""
+    mondays = {build.number for build in of_mondays([built.build for built in builts])}
+    rate = rate_of(built for built in builts if built.build.number in mondays) or 0.0
+    gap = max(later["seconds"] - earlier["seconds"] for earlier, later in pairwise(samples))
+    free = min((row["disk, MiB"] - row["used, MiB"]) / row["disk, MiB"] for row in samples)
+    caches = [(row["seconds"], row["build cache, MiB"]) for row in samples]
+    most = max(mebibytes for _, mebibytes in caches)
+    over = len(over_budget(caches, [built.end for built in builts]))
+    failed = sum(built.error is not None for built in builts)
+    return {
+        f"on Mondays after the prune, {rate:.1%} of the steps of {len(mondays)} builds were cached, of projects built in the week "
+        f"before and of steps that could be; at least {CACHED:.0%}": rate >= CACHED,
+        f"at each of {len(samples)} samples, at most {gap:.0f} s apart, {free:.1%} of the disk were free; at least "
+        f"{EVICTED_BELOW:.0%}, below which the kubelet evicts": free >= EVICTED_BELOW,
+        f"of {len(samples)} samples {over} had a build cache above its budget of {MAX_USED_MIB} MiB and the {BUILD_MIB} of one "
+        f"build, as all had since a build that had ended {COLLECTED_SECONDS} s before (at most: {most} MiB)": not over,
+        f"of {len(builts)} builds {failed} failed, for lack of room or anything else": not failed,
+    }
+
+
+def rate_of(builts: Iterable[Built]) -> float | None:
+    """Their steps that were cached of those that could be; None where none could."""
+    numbers = [(built.cached, built.could) for built in builts]
+    return hit_rate((cached for cached, _ in numbers), (could for _, could in numbers))
+
+
+def plot(days: int, builts: dict[str, list[Built]], samples: Sequence[dict[str, Any]]) -> str:
+    """Both over the month."""
+    rates: dict[str, list[tuple[float, float]]] = {}
+    for name, of_policy in builts.items():
+        by_day = [(day, rate_of(today)) for day, today in groupby(of_policy, key=lambda built: built.build.day)]
+        rates[name] = [(day + 0.5, 100 * rate) for day, rate in by_day if rate is not None]
+    used = {name: [(row["day"], row["used, MiB"]) for row in samples if row["policy"] == name] for name in builts}
+    panels = [
+        Panel(heading="steps cached of those that could be, %, of each day's builds", top=100, lines=rates),
+        Panel(
+            heading="disk used, MiB",
+            top=DISK_MIB,
+            lines=used,
+            limits={"full": DISK_MIB, "pods are evicted": DISK_MIB * (1 - EVICTED_BELOW)},
+        ),
+    ]
+    return svg(f"{days} days of builds with three policies; day 0 is a Monday", days, panels)
+
+
+def live(cluster: Cluster, builds: Sequence[Build], day_seconds: int) -> tuple[list[Policy], list[dict[str, Any]]]:
+    """The month with each policy; the policies and the samples."""
+    policies = [Policy(cluster, name, day_seconds) for name in POLICIES]
+    try:
+        cluster.set_up()
+        for policy in policies:
+            policy.set_up()
+        policies[0].push_bases(builds[-1].base + 1)
+        progress = Progress(len(builds) * len(policies))
+        started = time.monotonic()
+        samples = Samples(cluster, policies, started)
+        with samples.taken(), ThreadPoolExecutor(len(policies)) as pool:
+            for lived in [pool.submit(policy.live, builds, started, progress) for policy in policies]:
+                lived.result()
+    finally:
+        print(file=sys.stderr)
+        for policy in policies:
+            policy.tear_down()
+        cluster.forget(SUPPORT)
+    return policies, samples.rows
+
+
+def main() -> int:
+    """Live the month and write down how it was."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kubeconfig")
+    parser.add_argument("registry_mirror", nargs="?")
+    parser.add_argument("--days", type=int, default=DAYS, help="at least 8, so that a Monday comes after a prune")
+    parser.add_argument("--day", type=int, default=DAY_SECONDS, help="seconds that a day takes")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the trace")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="directory for month.json and month.svg")
+    arguments = parser.parse_args()
+    if arguments.days <= WEEK:
+        parser.error(f"days must be at least {WEEK + 1}, got {arguments.days}")
+    builds = trace(arguments.seed, arguments.days)
+    policies, samples = live(Cluster(arguments.kubeconfig, arguments.registry_mirror), builds, arguments.day)
+
+    longest = {policy.name: round(policy.longest_day) for policy in policies}
+    rows: list[dict[str, Any]] = [
+        {"seed": arguments.seed, "days": arguments.days, "day, s": arguments.day, "longest day, s": longest},
+        *samples,
+        *({"policy": policy.name, **asdict(built)} for policy in policies for built in policy.builts),
+    ]
+    arguments.results.mkdir(exist_ok=True)
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    (arguments.results / "month.json").write_text(f"[\n{lines}\n]\n")
+    builts = {policy.name: policy.builts for policy in policies}
+    (arguments.results / "month.svg").write_text(plot(arguments.days, builts, samples))
+
+    print(f"| {arguments.days} days | steps cached of those that could be | disk used at most | builds that failed |")
+    print("| --- | --- | --- | --- |")
+    for name, of_policy in builts.items():
+        most = max(row["used, MiB"] for row in samples if row["policy"] == name)
+        failed = sum(built.error is not None for built in of_policy)
+        cells = [f"{rate_of(of_policy) or 0:.1%}", f"{most} of {DISK_MIB} MiB", f"{failed} of {len(of_policy)}"]
+        print(f"| {name} | {' | '.join(cells)} |")
+    print(f"\nthe longest day took, of {arguments.day} s: {longest}\n")
+    found = holds(builts["ours"], [row for row in samples if row["policy"] == "ours"])
+    for what, is_so in found.items():
+        print(f"{'yes' if is_so else 'no'}: {what}")
+    return 0 if all(found.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
