@@ -4,7 +4,7 @@ bin := .venv/bin
 # The venv's own Node.js, so that every machine runs the same: jsii needs one, and so do pyright and the cdk8s command.
 export PATH := $(CURDIR)/$(bin):$(CURDIR)/.venv/node/bin:$(PATH)
 
-.PHONY: synth test lint golden cluster-test soak bench wheel clean
+.PHONY: synth test lint golden cluster-test soak bench month wheel clean
 
 written = dist gitlab templates
 
@@ -46,6 +46,10 @@ bench: .venv/ready ## and with KUBECONFIG=FILE what needs a cluster: an hour
 	$(if $(cluster),python -m benchmarks.image_store "$(cluster)" $(REGISTRY_MIRROR))
 	$(if $(cluster),python -m benchmarks.restart "$(cluster)" $(REGISTRY_MIRROR))
 	$(if $(cluster),python -m benchmarks.build "$(cluster)" $(REGISTRY_MIRROR) $(if $(ROUNDS),--rounds=$(ROUNDS)))
+
+month: .venv/ready ## KUBECONFIG=FILE, three quarters of an hour; REGISTRY_MIRROR=URL, ARGS='--days=9 --day=30' for a quick try
+	@test -n "$(cluster)" || { echo 'needs KUBECONFIG=FILE on the command line of make' >&2; exit 2; }
+	python -m benchmarks.month "$(cluster)" $(REGISTRY_MIRROR) $(ARGS)
 
 wheel: .venv/ready ## into build/, for dist/ is what GitOps reads
 	python -m build --no-isolation --wheel --outdir build

@@ -302,8 +302,8 @@ def holds(builts: Sequence[Built], samples: Sequence[dict[str, Any]]) -> dict[st
     over = len(over_budget(caches, [built.end for built in builts]))
     failed = sum(built.error is not None for built in builts)
     return {
-        f"on Mondays after the prune, {rate:.1%} of the steps of {len(mondays)} builds were cached, of projects built in the week "
-        f"before and of steps that could be; at least {CACHED:.0%}": rate >= CACHED,
+        f"on Mondays after the prune, in {len(mondays)} builds of projects that were built in the week before, {rate:.1%} of the "
+        f"steps that could be were cached; at least {CACHED:.0%}": rate >= CACHED,
         f"at each of {len(samples)} samples, at most {gap:.0f} s apart, {free:.1%} of the disk were free; at least "
         f"{EVICTED_BELOW:.0%}, below which the kubelet evicts": free >= EVICTED_BELOW,
         f"of {len(samples)} samples {over} had a build cache above its budget of {MAX_USED_MIB} MiB and the {BUILD_MIB} of one "
