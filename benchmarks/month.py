@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -124,6 +124,7 @@ class Policy:
         self.directory = f"{ROOT}/month-{name}"
         self.builts: list[Built] = []
         self.longest_day = 0.0
+        self.ended = threading.Event()
         self._day, self._began = 0, time.monotonic()
 
     def set_up(self) -> None:
@@ -201,13 +202,18 @@ class Policy:
             today = list(group)
             self._day, self._began = day, time.monotonic()
             for position, build in enumerate(today):
-                _until(self._began + self._day_seconds * position / len(today))
+                if self._ends_before(self._began + self._day_seconds * position / len(today)):
+                    return
                 progress.show(f"day {day + 1}: {self.name}")
                 self.builts.append(self._build(build, could[build.number], started))
-            _until(self._began + self._day_seconds)
+            if self._ends_before(self._began + self._day_seconds):
+                return
             if day % WEEK == SUNDAY and self.name != "never":
                 self._prune()
             self.longest_day = max(self.longest_day, time.monotonic() - self._began)
+
+    def _ends_before(self, moment: float) -> bool:
+        return self.ended.wait(max(0.0, moment - time.monotonic()))
 
     def now(self) -> float:
         """In days of this policy; one that is late has longer days."""
@@ -245,10 +251,6 @@ class Policy:
         kubectl("create", "job", namespace, f"--from=cronjob/{APP}-clear-cache", job)
         kubectl("wait", namespace, f"job/{job}", "--for=condition=Complete", "--timeout=300s", timeout=310)
         kubectl("delete", namespace, f"job/{job}", "--wait")
-
-
-def _until(moment: float) -> None:
-    time.sleep(max(0.0, moment - time.monotonic()))
 
 
 class Samples:
@@ -352,8 +354,12 @@ def live(cluster: Cluster, builds: Sequence[Build], day_seconds: int) -> tuple[l
         started = time.monotonic()
         samples = Samples(cluster, policies, started)
         with samples.taken(), ThreadPoolExecutor(len(policies)) as pool:
-            for lived in [pool.submit(policy.live, builds, started, progress) for policy in policies]:
-                lived.result()
+            try:
+                for lived in as_completed([pool.submit(policy.live, builds, started, progress) for policy in policies]):
+                    lived.result()
+            finally:
+                for policy in policies:  # an error or Ctrl-C waits for no month
+                    policy.ended.set()
     finally:
         print(file=sys.stderr)
         for policy in policies:
