@@ -122,7 +122,7 @@ def test_files_are_relieved_too(cluster, clients):
     name = STORES[0]
     client = clients[name]
     fill(cluster, name, 60)
-    build(client, "files:1", "mkdir /files; cd /files; seq 4000 | xargs touch")
+    build(client, "files:1", "mkdir /files; cd /files; for file in $(seq 4000); do echo a >$file; done")
     files = int((free(cluster, name)[1] - 8) * 200)
     directory = f"{ROOT}/pressure/{name}/files"
     cluster.on_node(cluster.node_names[0], f"mkdir {directory}; cd {directory}; seq {files} | xargs touch")
