@@ -40,6 +40,7 @@ class Builder:
             volume=volume,
             image=image,
             engine=Engine(image_store=store, garbage_collection=collection),
+            relief=False,  # which makes room before the engine does
             drain=Duration.seconds(0),
             registry_mirrors=self.cluster.registry_mirrors,
             insecure_registries=[urlsplit(mirror).netloc for mirror in self.cluster.registry_mirrors],
