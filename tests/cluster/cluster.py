@@ -189,11 +189,14 @@ EOF
         assert match, output
         return float(match[1]) * SIZES[match[2]] / (1 << 20)
 
+    def wait_for_daemon(self) -> None:
+        """A node's kube-proxy knows of a pod a moment after the pod is ready."""
+        self.sh("for try in $(seq 100); do if docker version >/dev/null 2>&1; then break; fi; sleep 0.1; done")
+
     def cached_steps(self, directory: str, tag: str) -> set[str]:
         """Build; which steps were taken from the cache."""
-        # A node's kube-proxy knows of a pod a moment after the pod is ready.
-        served = "for try in $(seq 100); do if docker version >/dev/null 2>&1; then break; fi; sleep 0.1; done"
-        output = self.sh(f"{served}; docker build --progress=plain -t {tag} {directory}")
+        self.wait_for_daemon()
+        output = self.sh(f"docker build --progress=plain -t {tag} {directory}")
         print(output)  # for a test that fails
         return self.steps(output, "CACHED")
 

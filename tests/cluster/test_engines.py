@@ -72,14 +72,17 @@ def test_each_image_store_keeps_its_own(cluster, data):
     client.cached_steps("/tmp/app", "app")
     client.sh("docker volume create kept")
     data.give("docker:29.9.3-dind", ImageStore.CONTAINERD)
+    client.wait_for_daemon()
     assert "overlayfs" in client.sh("docker info --format '{{.Driver}}'")
     assert client.sh("docker images -q") == ""
     assert client.sh("docker volume ls -q").split() == ["kept"]
     assert client.cached_steps("/tmp/app", "other") == set()
     assert client.cached_steps("/tmp/app", "other") == CACHED
     data.give("docker:29.9.3-dind", ImageStore.OVERLAY2)
+    client.wait_for_daemon()
     assert client.sh("docker images --format '{{.Repository}}'").split() == ["app"]
     assert client.sh("docker run --rm app cat result")
     data.give("docker:29.9.3-dind", ImageStore.CONTAINERD)
+    client.wait_for_daemon()
     assert client.sh("docker images --format '{{.Repository}}'").split() == ["other"]
     assert client.sh("docker run --rm other cat result")
