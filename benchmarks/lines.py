@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from xml.sax.saxutils import escape
 
-from benchmarks.plot import COLOURS, STYLE
+from benchmarks.plot import COLOURS, STYLE, document
 
 LEFT, WIDTH, HEIGHT, RIGHT, HEAD, FOOT = 70, 640, 190, 120, 40, 30
 # Line by line another pattern: where they lie on each other, each is seen.
@@ -43,13 +43,7 @@ def svg(title: str, days: int, panels: Sequence[Panel]) -> str:
         y += HEAD
         body += _panel(panel, days, y)
         y += HEIGHT + FOOT
-    width, height = LEFT + WIDTH + RIGHT, round(y + 8)
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">'
-    )
-    paper = f'<rect class="paper" width="{width}" height="{height}" rx="6"/>'
-    style = f"<style>{STYLE}\n    {LINES}</style>"
-    return "\n".join([head, f"<title>{escape(title)}</title>", style, paper, *body, "</svg>\n"])
+    return document(title, LEFT + WIDTH + RIGHT, round(y + 8), f"{STYLE}\n    {LINES}", body)
 
 
 def _pen(number: int) -> str:

@@ -35,9 +35,9 @@ from cdk8s_plus_27 import ContainerResources, Cpu, CpuResources
 from benchmarks.build import Progress
 from benchmarks.job import PROJECTS
 from benchmarks.lines import Panel, svg
-from benchmarks.restart import article
+from benchmarks.restart import article, article_daemon
 from benchmarks.trace import SUNDAY, WEEK, Build, cacheable, hit_rate, of_mondays, trace
-from dindcache import DindDaemon, Engine, GarbageCollection, Keep, LocalVolume, NoTls, PruneSchedule, Unused
+from dindcache import DindDaemon, Engine, GarbageCollection, Keep, LocalVolume, PruneSchedule, Unused
 from tests.cluster.cluster import NAMESPACE as SUPPORT
 from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
 
@@ -141,8 +141,8 @@ class Policy:
         self._cluster.rollout(self.namespace, APP)
         self.client = Client(self._cluster, daemon, self.namespace, self._cluster.node_names[-1])
         generate = (PROJECTS / "base" / "generate.awk").read_text()
-        serves = "until docker version >/dev/null 2>&1; do sleep 0.1; done"
-        self.client.sh(f"mkdir -p {BUILDS}\ncat >{BUILDS}/generate.awk <<'END'\n{generate}END\n{serves}")
+        self.client.wait_for_daemon()
+        self.client.sh(f"mkdir -p {BUILDS}\ncat >{BUILDS}/generate.awk <<'END'\n{generate}END")
 
     def _ours(self) -> DindDaemon:
         chart = Chart(App(), "month", namespace=self.namespace, disable_resource_name_hashes=True)
@@ -178,9 +178,7 @@ class Policy:
             pod["volumes"].append({"name": name, "configMap": {"name": name}})
             pod["containers"][0]["volumeMounts"].append({"name": name, "mountPath": "/etc/docker"})
         self._cluster.kubectl("apply", "-f", "-", stdin=Yaml.stringify(*manifests))
-        stand_in = Chart(App(), "month", namespace=self.namespace)
-        nowhere = LocalVolume(stand_in, "data", hostname="any", path="/any", storage=Size.gibibytes(5))
-        return DindDaemon(stand_in, APP, volume=nowhere, tls=NoTls())
+        return article_daemon(self.namespace)
 
     def tear_down(self) -> None:
         """Remove all of it."""
@@ -214,7 +212,7 @@ class Policy:
             if self._ends_before(self._began + self._day_seconds):
                 return
             if day % WEEK == SUNDAY and self.name != "never":
-                self._prune()
+                self._cluster.run_now(self.namespace, f"{APP}-clear-cache")
             self.longest_day = max(self.longest_day, time.monotonic() - self._began)
 
     def _ends_before(self, moment: float) -> bool:
@@ -249,13 +247,6 @@ class Policy:
             could=could,
             error=output[-600:] if done.returncode else None,
         )
-
-    def _prune(self) -> None:
-        """Run the schedule's job now."""
-        kubectl, namespace, job = self._cluster.kubectl, f"--namespace={self.namespace}", f"{APP}-now"
-        kubectl("create", "job", namespace, f"--from=cronjob/{APP}-clear-cache", job)
-        kubectl("wait", namespace, f"job/{job}", "--for=condition=Complete", "--timeout=300s", timeout=310)
-        kubectl("delete", namespace, f"job/{job}", "--wait")
 
 
 class Samples:

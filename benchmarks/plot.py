@@ -37,9 +37,12 @@ def svg(title: str, groups: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
                 f'<text class="number" x="{LEFT + high * scale + 6:.1f}" y="{y + 13}">{middle:.1f} s</text>',
             ]
             y += BAR
-    width, height = LEFT + WIDTH + RIGHT, y + 14
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">'
-    )
-    paper = f'<rect class="paper" width="{width}" height="{height}" rx="6"/>'
-    return "\n".join([head, f"<title>{escape(title)}</title>", f"<style>{STYLE}</style>", paper, *body, "</svg>\n"])
+    return document(title, LEFT + WIDTH + RIGHT, y + 14, STYLE, body)
+
+
+def document(title: str, width: int, height: int, style: str, body: Sequence[str]) -> str:
+    """A whole SVG on its paper."""
+    size = f'width="{width}" height="{height}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {size} role="img">'
+    paper = f'<rect class="paper" {size} rx="6"/>'
+    return "\n".join([head, f"<title>{escape(title)}</title>", f"<style>{style}</style>", paper, *body, "</svg>\n"])

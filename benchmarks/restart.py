@@ -42,6 +42,13 @@ def article(cluster: Cluster, namespace: str = NAMESPACE, directory: str = f"{RO
     return manifests
 
 
+def article_daemon(namespace: str = NAMESPACE) -> DindDaemon:
+    """Stands for the article's daemon, so that clients can be connected to it; none of it is applied."""
+    chart = Chart(App(), "article", namespace=namespace)
+    nowhere = LocalVolume(chart, "data", hostname="any", path="/any", storage=Size.gibibytes(5))
+    return DindDaemon(chart, "docker-dind", volume=nowhere, tls=NoTls())
+
+
 class Way:
     """One of the two, with a client of it on another node."""
 
@@ -137,11 +144,8 @@ def main(kubeconfig: str, registry_mirror: str | None = None) -> None:
         chart, "ours-data", hostname=cluster.hostnames[0], path=f"{ROOT}/bench-ours", storage=Size.gibibytes(5)
     )
     ours = DindDaemon(chart, "ours", volume=volume, drain=Duration.minutes(2), registry_mirrors=cluster.registry_mirrors)
-    stand_in = Chart(App(), "article", namespace=NAMESPACE)
-    nowhere = LocalVolume(stand_in, "data", hostname="any", path="/any", storage=Size.gibibytes(5))
-    article_host = DindDaemon(stand_in, "docker-dind", volume=nowhere, tls=NoTls())
     ways = [
-        Way(cluster, "article", article(cluster), article_host, "docker-dind"),
+        Way(cluster, "article", article(cluster), article_daemon(), "docker-dind"),
         Way(cluster, "ours", chart.to_json(), ours, "ours"),
     ]
     runs: dict[str, list[dict[str, float]]] = {way.name: [] for way in ways}

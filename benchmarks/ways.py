@@ -12,8 +12,8 @@ import yaml
 from cdk8s import App, Chart, Cron, Size
 
 from benchmarks.job import BUILDS, Job, Times, projects, read
-from benchmarks.restart import article
-from dindcache import DindDaemon, LocalVolume, NoTls, PruneSchedule
+from benchmarks.restart import article, article_daemon
+from dindcache import DindDaemon, LocalVolume, PruneSchedule
 from dindcache.gitlab import GitLabTemplate
 from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
 
@@ -106,14 +106,6 @@ class Ways:
     def _in_daemon(self, script: str) -> str:
         return self._exec("deployment/dindcache", script)
 
-    def _prune(self, cron_job: str) -> None:
-        """Run it as its schedule does."""
-        name = f"job/{cron_job}-now"
-        kubectl, namespace = self._cluster.kubectl, f"--namespace={NAMESPACE}"
-        kubectl("create", "job", namespace, f"--from=cronjob/{cron_job}", f"{cron_job}-now")
-        kubectl("wait", namespace, name, "--for=condition=Complete", "--timeout=120s")
-        kubectl("delete", namespace, name, "--wait")
-
     def _sidecar(self, steps: Callable[[Job], str]) -> Callable[[Job], str]:
         """A pod for each job with a daemon of its own, as GitLab's documentation has it: TLS, its certificates in a volume."""
 
@@ -184,21 +176,19 @@ class Ways:
         """The article's manifests, and its job."""
         self._apply(*article(self._cluster))
         self._cluster.rollout(NAMESPACE, "docker-dind")
-        stand_in = Chart(App(), "article", namespace=NAMESPACE)
-        nowhere = LocalVolume(stand_in, "data", hostname="any", path="/any", storage=Size.gibibytes(5))
-        daemon = DindDaemon(stand_in, "docker-dind", volume=nowhere, tls=NoTls())
-        client = self._client(daemon, "client-article")
+        client = self._client(article_daemon(), "client-article")
         return Way(
             title="the article's daemon",
             run=lambda job: client.sh(job.script(build_and_push(job))),
             empty=lambda: client.sh("docker system prune -af; docker builder prune -af"),
-            weekend=lambda: self._prune("docker-dind-clear-cache"),
+            weekend=lambda: self._cluster.run_now(NAMESPACE, "docker-dind-clear-cache"),
             directory=f"{ROOT}/bench-article",
         )
 
     def _client(self, daemon: DindDaemon, name: str) -> Client:
         client = Client(self._cluster, daemon, NAMESPACE, self._jobs_node, name=name)
-        client.sh(f"{self._projects}\nuntil docker version >/dev/null 2>&1; do sleep 0.1; done")
+        client.wait_for_daemon()
+        client.sh(self._projects)
         return client
 
     def _dindcache(self) -> Way:
@@ -227,7 +217,7 @@ class Ways:
             title="dindcache",
             run=lambda job: client.sh(job.script(from_template(jobs, job))),
             empty=lambda: self._in_daemon("docker system prune -af; docker builder prune -af"),
-            weekend=lambda: self._prune("dindcache-clear-cache"),
+            weekend=lambda: self._cluster.run_now(NAMESPACE, "dindcache-clear-cache"),
             directory=f"{ROOT}/bench-dindcache",
         )
 
@@ -249,7 +239,7 @@ class Ways:
         self._apply(self._pod("client-buildx", serviceAccountName="buildx", containers=[container]))
         pod = "pod/client-buildx"
         self._cluster.kubectl("wait", f"--namespace={NAMESPACE}", pod, "--for=condition=Ready", "--timeout=120s")
-        mirrors = [mirror.partition("://")[2] for mirror in self._cluster.registry_mirrors]
+        mirrors = self._cluster.mirror_hosts
         registries = [f'[registry."docker.io"]\n  mirrors = {mirrors}', f'[registry."{REGISTRY}"]\n  http = true']
         registries += [f'[registry."{mirror}"]\n  http = true' for mirror in mirrors]
         options = [

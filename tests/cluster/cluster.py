@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from cdk8s import ApiObjectMetadata, App, Chart, Yaml
 from cdk8s_plus_27 import ContainerPort, ContainerResources, ContainerSecurityContextProps, Deployment, Node
@@ -32,6 +33,8 @@ class Cluster:
     def __init__(self, kubeconfig: str, registry_mirror: str | None) -> None:
         self.kubeconfig = kubeconfig
         self.registry_mirrors = [registry_mirror] if registry_mirror else []
+        # The builder of Engine 27 speaks https to a mirror, whatever its URL says, unless it is an insecure registry.
+        self.mirror_hosts = [urlsplit(mirror).netloc for mirror in self.registry_mirrors]
         nodes = self.get("nodes")
         self.hostnames = [node["metadata"]["labels"]["kubernetes.io/hostname"] for node in nodes["items"]]
         self.node_names = [node["metadata"]["name"] for node in nodes["items"]]
@@ -83,6 +86,13 @@ class Cluster:
         status = pod["status"]
         statuses = [*status.get("containerStatuses", []), *status.get("initContainerStatuses", [])]
         return sum(container["restartCount"] for container in statuses)
+
+    def run_now(self, namespace: str, cron_job: str) -> None:
+        """Do what a CronJob does, to its end."""
+        job = f"{cron_job}-now"
+        self.kubectl("create", "job", f"--namespace={namespace}", f"--from=cronjob/{cron_job}", job)
+        self.kubectl("wait", f"--namespace={namespace}", f"job/{job}", "--for=condition=Complete", "--timeout=290s")
+        self.kubectl("delete", f"--namespace={namespace}", f"job/{job}", "--wait")
 
     def signal(self, namespace: str, app: str, command: str, number: str) -> None:
         """Send a signal to a process of the app's one pod, from its node, so that process 1 gets it too."""
@@ -191,7 +201,7 @@ EOF
 
     def wait_for_daemon(self) -> None:
         """A node's kube-proxy knows of a pod a moment after the pod is ready."""
-        self.sh("for try in $(seq 100); do if docker version >/dev/null 2>&1; then break; fi; sleep 0.1; done")
+        self.cluster.wait(lambda: self.run("docker version").returncode == 0, "the daemon serves its client")
 
     def cached_steps(self, directory: str, tag: str) -> set[str]:
         """Build; which steps were taken from the cache."""

@@ -1,7 +1,6 @@
 """What docs/engine.md says of another engine or image store on the same data-root: nothing is lost."""
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import pytest
 from cdk8s import App, Chart, Duration, Size
@@ -33,8 +32,7 @@ class Data:
             engine=Engine(image_store=store),
             drain=Duration.seconds(20),
             registry_mirrors=self.cluster.registry_mirrors,
-            # The builder of Engine 27 speaks https to a mirror, whatever its URL says, unless it is one of these.
-            insecure_registries=[urlsplit(mirror).netloc for mirror in self.cluster.registry_mirrors],
+            insecure_registries=self.cluster.mirror_hosts,
         )
         self.cluster.apply(chart)
         self.cluster.rollout(NAMESPACE, APP)

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import pytest
 from cdk8s import App, Chart, Duration, Size
@@ -43,21 +42,17 @@ class Builder:
             relief=False,  # which makes room before the engine does
             drain=Duration.seconds(0),
             registry_mirrors=self.cluster.registry_mirrors,
-            insecure_registries=[urlsplit(mirror).netloc for mirror in self.cluster.registry_mirrors],
+            insecure_registries=self.cluster.mirror_hosts,
         )
         self.cluster.apply(chart)
         self.cluster.rollout(NAMESPACE, APP)
         self.client = Client(self.cluster, daemon, NAMESPACE, self.cluster.node_names[-1])
-        self.wait_until_it_serves()
+        self.client.wait_for_daemon()
 
     def restart(self) -> None:
         self.cluster.delete_pod(NAMESPACE, APP)
         self.cluster.rollout(NAMESPACE, APP)
-        self.wait_until_it_serves()
-
-    def wait_until_it_serves(self) -> None:
-        # A node's kube-proxy knows of a pod a moment after the pod is ready.
-        self.cluster.wait(lambda: self.client.run("docker version").returncode == 0, "the daemon serves its client")
+        self.client.wait_for_daemon()
 
     def is_cached(self, project: str, *arguments: str) -> bool:
         """Build; whether the large layer, which no image has, was taken from the cache."""

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 import pytest
 import tomli
 import yaml
-from cdk8s import App, Chart, Duration, Size, Yaml
+from cdk8s import Duration, Yaml
 
-from dindcache import DindDaemon, LocalVolume, SelfIssued
+from dindcache import DindDaemon
 from dindcache.gitlab import GitLabRunner, GitLabTemplate
-from tests.cluster.cluster import REGISTRY, ROOT, Cluster
+from tests.cluster.cluster import REGISTRY, Cluster
+from tests.cluster.jobs import daemon_of_jobs
 
 NAMESPACE, JOBS = "dindcache-gitlab", "dindcache-gitlab-jobs"
 COMPOSE = """services:
@@ -31,26 +32,8 @@ CMD cat /before
 
 @pytest.fixture(scope="module")
 def daemon(cluster: Cluster) -> Iterator[DindDaemon]:
-    for namespace in (NAMESPACE, JOBS):
-        cluster.create_namespace(namespace)
-    cluster.on_node(cluster.node_names[0], f"rm -rf {ROOT}/gitlab; mkdir -p {ROOT}/gitlab")
-    chart = Chart(App(), "gitlab", namespace=NAMESPACE, disable_resource_name_hashes=True)
-    volume = LocalVolume(chart, "docker", hostname=cluster.hostnames[0], path=f"{ROOT}/gitlab", storage=Size.gibibytes(5))
-    daemon = DindDaemon(
-        chart,
-        "docker-dind",
-        volume=volume,
-        tls=SelfIssued(client_namespaces=[JOBS]),
-        drain=Duration.seconds(30),
-        registry_mirrors=cluster.registry_mirrors,
-        insecure_registries=[REGISTRY],
-    )
-    cluster.apply(chart)
-    cluster.rollout(NAMESPACE, "docker-dind")
-    yield daemon
-    cluster.forget(NAMESPACE, f"persistentvolume/{NAMESPACE}-docker", f"storageclass/{NAMESPACE}-docker")
-    cluster.forget(JOBS)
-    cluster.on_node(cluster.node_names[0], f"rm -rf {ROOT}/gitlab")
+    with daemon_of_jobs(cluster, NAMESPACE, JOBS) as daemon:
+        yield daemon
 
 
 def run_job(cluster: Cluster, daemon: DindDaemon, name: str, script: str, *, labelled: bool = True, fails: bool = False) -> str:

@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from cdk8s import App, Chart, Duration, Size
+from cdk8s import Duration
 
-from dindcache import DindDaemon, LocalVolume, SelfIssued
+from dindcache import DindDaemon
 from dindcache.gitlab import GitLabTemplate
-from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
+from tests.cluster.cluster import REGISTRY, Client, Cluster
+from tests.cluster.jobs import daemon_of_jobs
 from tests.cluster.pipeline import Project, missing, relay
 
 NAMESPACE, JOBS = "dindcache-pipeline", "dindcache-pipeline-jobs"
@@ -31,26 +32,8 @@ variables:
 def daemon(cluster: Cluster) -> Iterator[DindDaemon]:
     if missing():
         pytest.skip(f"needs {', '.join(missing())} on this machine")
-    for namespace in (NAMESPACE, JOBS):
-        cluster.create_namespace(namespace)
-    cluster.on_node(cluster.node_names[0], f"rm -rf {ROOT}/pipeline; mkdir -p {ROOT}/pipeline")
-    chart = Chart(App(), "pipeline", namespace=NAMESPACE, disable_resource_name_hashes=True)
-    volume = LocalVolume(chart, "docker", hostname=cluster.hostnames[0], path=f"{ROOT}/pipeline", storage=Size.gibibytes(5))
-    daemon = DindDaemon(
-        chart,
-        "docker-dind",
-        volume=volume,
-        tls=SelfIssued(client_namespaces=[JOBS]),
-        drain=Duration.seconds(30),
-        registry_mirrors=cluster.registry_mirrors,
-        insecure_registries=[REGISTRY],
-    )
-    cluster.apply(chart)
-    cluster.rollout(NAMESPACE, "docker-dind")
-    yield daemon
-    cluster.forget(NAMESPACE, f"persistentvolume/{NAMESPACE}-docker", f"storageclass/{NAMESPACE}-docker")
-    cluster.forget(JOBS)
-    cluster.on_node(cluster.node_names[0], f"rm -rf {ROOT}/pipeline")
+    with daemon_of_jobs(cluster, NAMESPACE, JOBS) as daemon:
+        yield daemon
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The relief on a small file system: it makes room before the kubelet would evict the pod, and never of builds that run."""
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import pytest
 from cdk8s import App, Chart, Duration, Size
@@ -37,7 +36,7 @@ def clients(cluster: Cluster) -> Iterator[dict[str, Client]]:
             keep=Keep(images=["kept*"], longest_job=Duration.seconds(SECONDS)),
             drain=Duration.seconds(5),
             registry_mirrors=cluster.registry_mirrors,
-            insecure_registries=[urlsplit(mirror).netloc for mirror in cluster.registry_mirrors],
+            insecure_registries=cluster.mirror_hosts,
         )
         cluster.apply(chart)
     for name in STORES:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import pytest
 from cdk8s import App, Chart, Cron, Duration, Size
@@ -57,7 +56,7 @@ def daemons(cluster: Cluster) -> Iterator[dict[str, DindDaemon]]:
             keep=Keep(images=["registry.example/*/*:1"], longest_job=Duration.seconds(SECONDS)),
             drain=Duration.seconds(5),
             registry_mirrors=cluster.registry_mirrors,
-            insecure_registries=[urlsplit(mirror).netloc for mirror in cluster.registry_mirrors],
+            insecure_registries=cluster.mirror_hosts,
         )
         PruneSchedule(
             chart,
