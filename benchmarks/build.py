@@ -162,6 +162,7 @@ def main() -> None:
     cluster = Cluster(arguments.kubeconfig, arguments.registry_mirror)
     if len(cluster.node_names) < 2:
         parser.error("the cluster must have two nodes at least: one for the daemons, one for the jobs")
+    arguments.results.mkdir(exist_ok=True)
     runs: list[dict[str, Any]] = []
     everything = Ways(cluster)
     try:
@@ -171,12 +172,12 @@ def main() -> None:
         progress = Progress(arguments.rounds * sum(step.is_for(way) for step in STEPS for way in ways.values()))
         for number in range(arguments.rounds):
             runs += one_round(number, ways, progress, cluster)
+            # What was measured is there, whatever the next round meets.
+            (arguments.results / "build.json").write_text(json.dumps(runs, indent=1) + "\n")
     finally:
         print(file=sys.stderr)
         everything.tear_down()
         cluster.forget(SUPPORT)
-    arguments.results.mkdir(exist_ok=True)
-    (arguments.results / "build.json").write_text(json.dumps(runs, indent=1) + "\n")
     steps = {str(step): step for step in STEPS if step.project == "app"}
     groups = {
         name: {way.title: seconds(runs, "app", step, key) for key, way in ways.items() if step.is_for(way)}

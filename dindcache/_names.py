@@ -4,9 +4,9 @@ from cdk8s import Chart
 from constructs import Construct
 
 
-def cluster_name(scope: Construct, id: str) -> str:
+def cluster_name(chart: Chart, id: str) -> str:
     """A default for an object without a namespace: charts of two namespaces must not write the same one."""
-    namespace = Chart.of(scope).namespace
+    namespace = chart.namespace
     return f"{namespace}-{id}" if namespace else id
 
 

@@ -118,7 +118,8 @@ class DindDaemon(Construct):
         annotations: Mapping[str, str] | None = None,
     ) -> None:
         name = _check.service_name("daemon name", id if name is None else name)
-        _check_place(Chart.of(scope), name, volume, nodes)
+        chart = Chart.of(scope)
+        _check_place(chart, name, volume, nodes)
         for what, class_name in (("priority class", priority_class_name), ("runtime class", runtime_class_name)):
             if class_name is not None:
                 _check.dns_subdomain(f"{what} name", class_name)
@@ -127,7 +128,7 @@ class DindDaemon(Construct):
         tls = tls or SelfIssued()
         identity = DaemonIdentity(
             name=name,
-            namespace=Chart.of(scope).namespace,
+            namespace=chart.namespace,
             image=image,
             image_pull_secrets=image_pull_secrets,
             hostname=volume.hostname if isinstance(volume, LocalVolume) else None,
@@ -143,9 +144,10 @@ class DindDaemon(Construct):
         ]
 
         super().__init__(scope, id)
-        take(Chart.of(self), f"daemon {name}")
+        take(chart, f"daemon {name}")
         take(volume, "daemon")
         self.name = name
+        self._namespace = identity.namespace
         self.keep = keep or Keep()
         self._certificates = tls.certificates(self, identity)
         self.closed_seconds = drain_seconds - drain_seconds // 2 + _SHUTDOWN_SECONDS
@@ -275,12 +277,11 @@ class DindDaemon(Construct):
         :param namespace: the client's, None for that of ``kubectl apply``
         :raises ValueError: it is another than the daemon's, and the daemon's chart has none
         """
-        own = Chart.of(self).namespace
-        if namespace == own:
+        if namespace == self._namespace:
             return self.host
-        if own is None:
+        if self._namespace is None:
             raise ValueError(f"daemon's chart must have a namespace to have clients in another one, got {namespace!r}")
-        return f"tcp://{self.name}.{own}.svc:{self._port}"
+        return f"tcp://{self.name}.{self._namespace}.svc:{self._port}"
 
     def client_secret_from(self, namespace: str | None) -> CertificateSecret | None:
         """The Secret with a client's certificate in a namespace; None for a daemon without TLS.
@@ -326,8 +327,9 @@ class DindDaemon(Construct):
         for label, value in Access.CLIENT_LABELS.items():
             workload.pod_metadata.add_label(label, value)
         for container in containers:
+            environment = container.env
             for variable, value in variables.items():
-                container.env.add_variable(variable, EnvValue.from_value(value))
+                environment.add_variable(variable, EnvValue.from_value(value))
             if volume:
                 container.mount(CLIENT_PATH, volume, read_only=True)
 

@@ -76,7 +76,8 @@ class PruneSchedule(Construct):
         _check.dns_label("prune schedule's id", id)
         # The controller appends 11 characters to a CronJob's name for each Job, whose name is a label.
         name = _check.dns_subdomain("prune schedule's name", f"{daemon.name}-{id}", longest=52)
-        if is_taken(Chart.of(scope), f"cron job {name}"):
+        chart = Chart.of(scope)
+        if is_taken(chart, f"cron job {name}"):
             raise ValueError(f"prune schedule's name must be unique in a chart, got {name!r} twice")
         _check.schedule(schedule)
         if time_zone is not None:
@@ -87,11 +88,10 @@ class PruneSchedule(Construct):
         job_seconds = daemon.keep.longest_job.to_seconds()
         if prune is Prune.UNUSED and unused_seconds < job_seconds:
             raise ValueError(f"unused_for must be at least the daemon's longest_job ({job_seconds} s), got {unused_seconds} s")
-        daemon.client_secret_from(Chart.of(scope).namespace)  # refused before there is a half of it
-        daemon.host_from(Chart.of(scope).namespace)
+        daemon.environment_from(chart.namespace)  # refused before there is a half of it
 
         super().__init__(scope, id)
-        take(Chart.of(self), f"cron job {name}")
+        take(chart, f"cron job {name}")
         command, mounts = ["docker", "system", "prune", "-af"], []
         if prune is Prune.UNUSED:
             command = ["sh", f"{DaemonFiles.SCRIPTS_PATH}/prune.sh", str(unused_seconds), *daemon.keep.arguments]

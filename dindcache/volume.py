@@ -28,7 +28,7 @@ class LocalStorageClass(Construct):
     """
 
     def __init__(self, scope: Construct, id: str, *, name: str | None = None) -> None:
-        name = _check.dns_subdomain("storage class name", cluster_name(scope, id) if name is None else name)
+        name = _check.dns_subdomain("storage class name", cluster_name(Chart.of(scope), id) if name is None else name)
         super().__init__(scope, id)
         self.name = name
         _without_namespace(
@@ -79,20 +79,23 @@ class LocalVolume(Construct):
         _check.dns_subdomain("hostname", hostname, longest=63)
         _check.local_path(path)
         _check.more_than_zero("storage", storage)
-        claim_name = _free_claim_name(scope, id if claim_name is None else claim_name)
-        volume_name = cluster_name(scope, id) if volume_name is None else volume_name
+        chart = Chart.of(scope)
+        claim_name = _free_claim_name(chart, id if claim_name is None else claim_name)
+        default_name = cluster_name(chart, id)
+        volume_name = default_name if volume_name is None else volume_name
         _check.dns_subdomain("volume name", volume_name)
-        if is_taken(Chart.of(scope), f"volume {volume_name}"):
+        if is_taken(chart, f"volume {volume_name}"):
             raise ValueError(f"volume name must be unique in a chart, got {volume_name!r} twice")
         if storage_class is None:
-            _check.dns_subdomain("storage class name", cluster_name(scope, id))
+            _check.dns_subdomain("storage class name", default_name)
 
         super().__init__(scope, id)
-        take(Chart.of(self), f"volume {volume_name}")
+        take(chart, f"claim {claim_name}")
+        take(chart, f"volume {volume_name}")
         self.hostname = hostname
         self.storage = storage
-        self.storage_class = storage_class or LocalStorageClass(self, "class", name=cluster_name(scope, id))
-        namespace = Chart.of(self).namespace
+        self.storage_class = storage_class or LocalStorageClass(self, "class", name=default_name)
+        namespace = chart.namespace
         self.volume = k8s.KubePersistentVolume(
             self,
             "volume",
@@ -157,9 +160,11 @@ class ClaimedVolume(Construct):
         _check.more_than_zero("storage", storage)
         if storage_class_name is not None:
             _check.dns_subdomain("storage class name", storage_class_name)
-        claim_name = _free_claim_name(scope, id if claim_name is None else claim_name)
+        chart = Chart.of(scope)
+        claim_name = _free_claim_name(chart, id if claim_name is None else claim_name)
 
         super().__init__(scope, id)
+        take(chart, f"claim {claim_name}")
         self.storage = storage
         self.claim = _claim(self, claim_name, storage, storage_class_name)
         self._mount = _mount(self, claim_name)
@@ -170,9 +175,9 @@ class ClaimedVolume(Construct):
         return self._mount
 
 
-def _free_claim_name(scope: Construct, name: str) -> str:
+def _free_claim_name(chart: Chart, name: str) -> str:
     _check.dns_subdomain("claim name", name)
-    if is_taken(Chart.of(scope), f"claim {name}"):
+    if is_taken(chart, f"claim {name}"):
         raise ValueError(f"claim name must be unique in a chart, got {name!r} twice")
     return name
 
@@ -180,7 +185,6 @@ def _free_claim_name(scope: Construct, name: str) -> str:
 def _claim(
     scope: Construct, name: str, storage: Size, storage_class_name: str | None, volume_name: str | None = None
 ) -> k8s.KubePersistentVolumeClaim:
-    take(Chart.of(scope), f"claim {name}")
     return k8s.KubePersistentVolumeClaim(
         scope,
         "claim",

@@ -141,7 +141,7 @@ def test_a_daemon_that_cannot_be_named_is_refused_and_the_id_stays_free():
     daemon = DindDaemon(chart, "docker-dind", volume=ClaimedVolume(chart, "docker", storage=Size.gibibytes(1)))
     other = Chart(App(), "other", namespace="elsewhere")
     for _ in range(2):
-        with pytest.raises(ValueError, match="client's namespace must be one of client_namespaces .* got 'elsewhere'"):
+        with pytest.raises(ValueError, match="daemon's chart must have a namespace .* got 'elsewhere'"):
             PruneSchedule(other, "clear-cache", daemon=daemon, schedule=Cron.weekly())
 
 
