@@ -46,6 +46,7 @@ bench: .venv/ready ## and with KUBECONFIG=FILE what needs a cluster: an hour
 	$(if $(cluster),python -m benchmarks.image_store "$(cluster)" $(REGISTRY_MIRROR))
 	$(if $(cluster),python -m benchmarks.restart "$(cluster)" $(REGISTRY_MIRROR))
 	$(if $(cluster),python -m benchmarks.build "$(cluster)" $(REGISTRY_MIRROR) $(if $(ROUNDS),--rounds=$(ROUNDS)))
+	$(if $(cluster),python -m benchmarks.floor "$(cluster)" $(REGISTRY_MIRROR))
 
 month: .venv/ready ## KUBECONFIG=FILE, three quarters of an hour; REGISTRY_MIRROR=URL, ARGS='--days=9 --day=30' for a quick try
 	@test -n "$(cluster)" || { echo 'needs KUBECONFIG=FILE on the command line of make' >&2; exit 2; }

@@ -66,9 +66,9 @@ def projects() -> str:
         target = f"{BUILDS}/{path.relative_to(PROJECTS)}"
         lines += [f"mkdir -p {target}"] if path.is_dir() else [f"cat >{target} <<'END_OF_FILE'\n{path.read_text()}END_OF_FILE"]
     lines += [f"chmod +x {BUILDS}/base/install-dependencies {BUILDS}/base/compile"]
-    lines += [f"sh {BUILDS}/sources.sh {BUILDS}/app {BUILDS}/base/generate.awk"]
-    sources = f"{BUILDS}/app/source {BUILDS}/app/dependencies.lock"
-    lines += [f"cp -r {sources} {BUILDS}/{name}" for name in ("multistage", "cachemount")]
+    # What is one project's is no other's, or its first build would find the other's layers.
+    for seed, name in enumerate(("app", "multistage", "cachemount"), start=2):
+        lines += [f"sh {BUILDS}/sources.sh {BUILDS}/{name} {BUILDS}/base/generate.awk {seed}"]
     return "\n".join(lines)
 
 

@@ -1,5 +1,6 @@
 """A plot as SVG: groups of bars, each from 0 to its median, with a line from its minimum to its maximum."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from statistics import median
 from xml.sax.saxutils import escape
@@ -21,18 +22,19 @@ def svg(title: str, groups: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     """
     longest = max(max(values) for bars in groups.values() for values in bars.values())
     scale = WIDTH / longest
+    labels = list(dict.fromkeys(label for bars in groups.values() for label in bars))
+    colours = dict(zip(labels, itertools.cycle(COLOURS), strict=False))
     y = HEAD
     body = [f'<text class="head" x="12" y="22">{escape(title)}</text>']
     for heading, bars in groups.items():
         y += HEAD
         body.append(f'<text class="head" x="12" y="{y - 10}">{escape(heading)}</text>')
-        for number, (label, values) in enumerate(bars.items()):
+        for label, values in bars.items():
             low, middle, high = min(values), median(values), max(values)
-            colour = COLOURS[number % len(COLOURS)]
             centre = y + BAR / 2
             body += [
                 f'<text x="{LEFT - 8}" y="{y + 13}" text-anchor="end">{escape(label)}</text>',
-                f'<rect x="{LEFT}" y="{y + 2}" width="{middle * scale:.1f}" height="{BAR - 4}" fill="{colour}"/>',
+                f'<rect x="{LEFT}" y="{y + 2}" width="{middle * scale:.1f}" height="{BAR - 4}" fill="{colours[label]}"/>',
                 f'<path class="range" d="M{LEFT + low * scale:.1f} {centre}H{LEFT + high * scale:.1f}"/>',
                 f'<text class="number" x="{LEFT + high * scale + 6:.1f}" y="{y + 13}">{middle:.1f} s</text>',
             ]

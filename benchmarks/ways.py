@@ -65,19 +65,25 @@ class Ways:
         self._jobs_node = cluster.node_names[1]
         self._projects = projects()
 
-    def set_up(self) -> dict[str, Way]:
-        """Start what stays between jobs, and push the base image."""
+    def set_up(self, *names: str) -> dict[str, Way]:
+        """Start what stays between jobs of the ways with these names, by default of all, and push the base image.
+
+        The base image is built with our daemon, so ``dindcache`` must be one of them.
+        """
         self._cluster.create_namespace(NAMESPACE)
         for directory in self._directories:
             self._cluster.on_node(self._cluster.node_names[0], f"rm -rf {directory}; mkdir -p {directory}")
-        ways = {
-            "sidecar": Way(title="a fresh daemon for each job", run=self._sidecar(build_and_push)),
-            "registry": Way(title="the same with a cache in the registry", run=self._sidecar(self._with_registry_cache)),
-            "article": self._article(),
-            "dindcache": self._dindcache(),
-            "buildx": self._buildx(),
-            "floor": self._floor(),
+        makers: dict[str, Callable[[], Way]] = {
+            "sidecar": lambda: Way(title="a fresh daemon for each job", run=self._sidecar(build_and_push)),
+            "registry": lambda: Way(
+                title="the same with a cache in the registry", run=self._sidecar(self._with_registry_cache)
+            ),
+            "article": self._article,
+            "dindcache": self._dindcache,
+            "buildx": self._buildx,
+            "floor": self._floor,
         }
+        ways = {name: make() for name, make in makers.items() if name in (names or makers)}
         base = f"{REGISTRY}/bench/base"
         self._in_daemon(f"{self._projects}\ndocker build -q -t {base} {BUILDS}/base; docker push -q {base}")
         return ways

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from benchmarks.build import STEPS, in_turn, seconds, tables
+from benchmarks.floor import table
 from benchmarks.job import BUILDS, CHANGES, Job, projects, read
 from benchmarks.plot import svg
 
@@ -70,16 +71,24 @@ def made_up_runs(dindcache: float) -> list[dict[str, Any]]:
     ] + [{"way": way, "project": "all", "step": "disk", "MB": 7.0} for way in ("floor", "dindcache")]
 
 
-def test_the_tables_say_whether_it_holds():
+def test_the_tables_have_medians_and_ranges():
     text = tables(made_up_runs(1.09), ["dindcache", "floor"])
     assert "| first build | 21.8 (10.9 to 98.1) | 20.0 (10.0 to 90.0) |" in text
     assert "| push | 10.90 | 10.00 |" in text
-    assert text.endswith("dindcache takes 1.09 x the floor; at most 1.10 holds")
-    assert tables(made_up_runs(1.2), ["dindcache", "floor"]).endswith("1.20 x the floor; at most 1.10 does not hold")
+
+
+def test_the_pairs_say_whether_it_holds():
+    def pairs(ours: float) -> str:
+        jobs = {"floor": (1.0, 2.0, 9.0), "dindcache": (ours, 2 * ours, 9 * ours)}
+        return table({way: [{"job": took, "parts": {"push": took / 2}} for took in tooks] for way, tooks in jobs.items()})
+
+    assert "| push | 1.090 | 1.000 |\n| the job | 2.180 | 2.000 |" in pairs(1.09)
+    assert pairs(1.09).endswith("dindcache takes 1.09 x the floor; at most 1.10 holds")
+    assert pairs(1.2).endswith("dindcache takes 1.20 x the floor; at most 1.10 does not hold")
 
 
 def test_the_plot_is_to_scale_and_says_what_it_shows():
-    text = svg("Jobs <fast>", {"nothing changed": {"a & b": [1, 2, 4], "c": [8, 8, 8]}})
+    text = svg("Jobs <fast>", {"nothing changed": {"a & b": [1, 2, 4], "c": [8, 8, 8]}, "all changed": {"c": [8, 8, 8]}})
     root = ET.fromstring(text)  # noqa: S314 - the own
     named = "{http://www.w3.org/2000/svg}"
     bars = [float(bar.get("width", "")) for bar in root.iter(f"{named}rect") if bar.get("fill")]
@@ -88,8 +97,10 @@ def test_the_plot_is_to_scale_and_says_what_it_shows():
     low, _, high = map(float, ranges[0])
     left = low - bars[0] / 2
     assert (high - left) == pytest.approx(2 * bars[0])
+    colours = [bar.get("fill") for bar in root.iter(f"{named}rect") if bar.get("fill")]
+    assert colours[1] == colours[2] != colours[0]
     texts = [text.text for text in root.iter(f"{named}text")]
-    assert {"Jobs <fast>", "nothing changed", "a & b", "2.0 s", "c", "8.0 s"} == set(texts)
+    assert {"Jobs <fast>", "nothing changed", "all changed", "a & b", "2.0 s", "c", "8.0 s"} == set(texts)
 
 
 def test_a_change_is_of_one_file(tmp_path):
