@@ -41,7 +41,7 @@ cluster-test: .venv/ready ## KUBECONFIG=FILE, and where there are any: REGISTRY_
 soak: ## as cluster-test, each kill of a process 100 times instead of 3: hours
 	KILLS=100 $(MAKE) cluster-test ARGS='-k kill_at_any_moment $(ARGS)'
 
-bench: .venv/ready ## and with KUBECONFIG=FILE what needs a cluster: an hour
+bench: .venv/ready ## and with KUBECONFIG=FILE what needs a cluster: two hours
 	python -m benchmarks.synth
 	$(if $(cluster),python -m benchmarks.image_store "$(cluster)" $(REGISTRY_MIRROR))
 	$(if $(cluster),python -m benchmarks.restart "$(cluster)" $(REGISTRY_MIRROR))

@@ -9,16 +9,15 @@ the internet is measured.
 Prints tables, and writes each job's times to ``results/build.json`` and a plot to ``results/build.svg``.
 """
 
-import argparse
 import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks import arguments
 from benchmarks.job import Job
 from benchmarks.plot import svg
 from benchmarks.ways import Way, Ways
@@ -27,7 +26,6 @@ from tests.cluster.cluster import Cluster
 
 ROUNDS = 5
 AT_ONCE = 4
-RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,27 +147,22 @@ def _range(values: list[float], digits: int = 1) -> str:
 
 def main() -> None:
     """Run the rounds."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kubeconfig")
-    parser.add_argument("registry_mirror", nargs="?")
+    parser = arguments.parser(__doc__, "build.json and build.svg")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="directory for build.json and build.svg")
-    arguments = parser.parse_args()
-    cluster = Cluster(arguments.kubeconfig, arguments.registry_mirror)
-    if len(cluster.node_names) < 2:
-        parser.error("the cluster must have two nodes at least: one for the daemons, one for the jobs")
-    arguments.results.mkdir(exist_ok=True)
+    given = parser.parse_args()
+    cluster = Cluster(given.kubeconfig, given.registry_mirror)
+    given.results.mkdir(exist_ok=True)
     runs: list[dict[str, Any]] = []
     everything = Ways(cluster)
     try:
         print("setting up", end="", file=sys.stderr, flush=True)
         cluster.set_up()
         ways = everything.set_up()
-        progress = Progress(arguments.rounds * sum(step.is_for(way) for step in STEPS for way in ways.values()))
-        for number in range(arguments.rounds):
+        progress = Progress(given.rounds * sum(step.is_for(way) for step in STEPS for way in ways.values()))
+        for number in range(given.rounds):
             runs += one_round(number, ways, progress, cluster)
             # What was measured is there, whatever the next round meets.
-            (arguments.results / "build.json").write_text(json.dumps(runs, indent=1) + "\n")
+            (given.results / "build.json").write_text(json.dumps(runs, indent=1) + "\n")
     finally:
         print(file=sys.stderr)
         everything.tear_down()
@@ -179,8 +172,8 @@ def main() -> None:
         name: {way.title: seconds(runs, "app", step, key) for key, way in ways.items() if step.is_for(way)}
         for name, step in steps.items()
     }
-    title = f"A job that builds and pushes: seconds, median of {arguments.rounds}, from the fastest to the slowest"
-    (arguments.results / "build.svg").write_text(svg(title, groups))
+    title = f"A job that builds and pushes: seconds, median of {given.rounds}, from the fastest to the slowest"
+    (given.results / "build.svg").write_text(svg(title, groups))
     for key, way in ways.items():
         print(f"{key}: {way.title}")
     print(tables(runs, list(ways)))

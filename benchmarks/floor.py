@@ -7,15 +7,14 @@ is more than what is looked for here.
 Prints where the time goes and whether the bound holds, and fails when it does not. Writes each job to ``results/floor.json``.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks import arguments
 from benchmarks.build import in_turn
 from benchmarks.job import Job
 from benchmarks.ways import Ways
@@ -25,17 +24,15 @@ from tests.cluster.cluster import Cluster
 PAIRS = 20
 OURS, FLOOR = "dindcache", "floor"
 TARGET = 1.10
-RESULTS = Path(__file__).parent / "results"
 
 
 def table(jobs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """The medians of the jobs and of their parts, and the ratio."""
-    lines = [f"| s, median of {len(jobs[OURS])} | {OURS} | {FLOOR} |", "| --- | --- | --- |"]
-    for part in jobs[OURS][0]["parts"]:
-        cells = [f"{median(job['parts'][part] for job in jobs[way]):.3f}" for way in (OURS, FLOOR)]
-        lines.append(f"| {part} | {' | '.join(cells)} |")
-    cells = [f"{median(job['job'] for job in jobs[way]):.3f}" for way in (OURS, FLOOR)]
-    lines.append(f"| the job | {' | '.join(cells)} |")
+    rows = {way: [{**job["parts"], "the job": job["job"]} for job in jobs[way]] for way in (OURS, FLOOR)}
+    lines = [f"| s, median of {len(rows[OURS])} | {OURS} | {FLOOR} |", "| --- | --- | --- |"]
+    for what in rows[OURS][0]:
+        cells = [f"{median(row[what] for row in rows[way]):.3f}" for way in (OURS, FLOOR)]
+        lines.append(f"| {what} | {' | '.join(cells)} |")
     holds = "holds" if ratio(jobs) <= TARGET else "does not hold"
     return "\n".join([*lines, "", f"{OURS} takes {ratio(jobs):.2f} x the floor; at most {TARGET:.2f} {holds}"])
 
@@ -48,19 +45,16 @@ def ratio(jobs: Mapping[str, Sequence[Mapping[str, Any]]]) -> float:
 
 def main() -> int:
     """Run the pairs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kubeconfig")
-    parser.add_argument("registry_mirror", nargs="?")
+    parser = arguments.parser(__doc__, "floor.json")
     parser.add_argument("--pairs", type=int, default=PAIRS)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="directory for floor.json")
-    arguments = parser.parse_args()
-    cluster = Cluster(arguments.kubeconfig, arguments.registry_mirror)
+    given = parser.parse_args()
+    cluster = Cluster(given.kubeconfig, given.registry_mirror)
     everything = Ways(cluster)
     jobs: dict[str, list[dict[str, Any]]] = {OURS: [], FLOOR: []}
     try:
         cluster.set_up()
         ways = everything.set_up(OURS, FLOOR)
-        for number in range(arguments.pairs + 1):
+        for number in range(given.pairs + 1):
             for name in in_turn([OURS, FLOOR], number):
                 job = Job(project="app", change="one source changed", stamp=f"p{number}-{name}")
                 ((times, _),) = ways[name].at_once([job])
@@ -69,8 +63,8 @@ def main() -> int:
     finally:
         everything.tear_down()
         cluster.forget(SUPPORT)
-    arguments.results.mkdir(exist_ok=True)
-    (arguments.results / "floor.json").write_text(json.dumps(jobs, indent=1) + "\n")
+    given.results.mkdir(exist_ok=True)
+    (given.results / "floor.json").write_text(json.dumps(jobs, indent=1) + "\n")
     print(table(jobs))
     return 0 if ratio(jobs) <= TARGET else 1
 

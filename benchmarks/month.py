@@ -15,7 +15,6 @@ Writes each build and sample to ``results/month.json`` and a plot to ``results/m
 when it does not.
 """
 
-import argparse
 import contextlib
 import json
 import subprocess
@@ -26,12 +25,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from itertools import groupby, pairwise
-from pathlib import Path
 from typing import Any
 
 from cdk8s import App, Chart, Cron, Duration, Size, Yaml
 from cdk8s_plus_27 import ContainerResources, Cpu, CpuResources
 
+from benchmarks import arguments
 from benchmarks.build import Progress
 from benchmarks.job import PROJECTS
 from benchmarks.lines import Panel, svg
@@ -42,7 +41,6 @@ from tests.cluster.cluster import NAMESPACE as SUPPORT
 from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
 
 DAYS, DAY_SECONDS, SEED = 30, 80, 1
-RESULTS = Path(__file__).parent / "results"
 # As the plot calls them.
 POLICIES = {"article": "system prune -af weekly", "ours": "dindcache's defaults", "never": "never prune"}
 APP = "docker-dind"
@@ -366,39 +364,36 @@ def live(cluster: Cluster, builds: Sequence[Build], day_seconds: int) -> tuple[l
 
 def main() -> int:
     """Live the month and write down how it was."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kubeconfig")
-    parser.add_argument("registry_mirror", nargs="?")
+    parser = arguments.parser(__doc__, "month.json and month.svg")
     parser.add_argument("--days", type=int, default=DAYS, help="at least 8, so that a Monday comes after a prune")
     parser.add_argument("--day", type=int, default=DAY_SECONDS, help="seconds that a day takes")
     parser.add_argument("--seed", type=int, default=SEED, help="of the trace")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="directory for month.json and month.svg")
-    arguments = parser.parse_args()
-    if arguments.days <= WEEK:
-        parser.error(f"days must be at least {WEEK + 1}, got {arguments.days}")
-    builds = trace(arguments.seed, arguments.days)
-    policies, samples = live(Cluster(arguments.kubeconfig, arguments.registry_mirror), builds, arguments.day)
+    given = parser.parse_args()
+    if given.days <= WEEK:
+        parser.error(f"days must be at least {WEEK + 1}, got {given.days}")
+    builds = trace(given.seed, given.days)
+    policies, samples = live(Cluster(given.kubeconfig, given.registry_mirror), builds, given.day)
 
     longest = {policy.name: round(policy.longest_day) for policy in policies}
     rows: list[dict[str, Any]] = [
-        {"seed": arguments.seed, "days": arguments.days, "day, s": arguments.day, "longest day, s": longest},
+        {"seed": given.seed, "days": given.days, "day, s": given.day, "longest day, s": longest},
         *samples,
         *({"policy": policy.name, **asdict(built)} for policy in policies for built in policy.builts),
     ]
-    arguments.results.mkdir(exist_ok=True)
+    given.results.mkdir(exist_ok=True)
     lines = ",\n".join(json.dumps(row) for row in rows)
-    (arguments.results / "month.json").write_text(f"[\n{lines}\n]\n")
+    (given.results / "month.json").write_text(f"[\n{lines}\n]\n")
     builts = {policy.name: policy.builts for policy in policies}
-    (arguments.results / "month.svg").write_text(plot(arguments.days, builts, samples))
+    (given.results / "month.svg").write_text(plot(given.days, builts, samples))
 
-    print(f"| {arguments.days} days | steps cached of those that could be | disk used at most | builds that failed |")
+    print(f"| {given.days} days | steps cached of those that could be | disk used at most | builds that failed |")
     print("| --- | --- | --- | --- |")
     for name, of_policy in builts.items():
         most = max(row["used, MiB"] for row in samples if row["policy"] == name)
         failed = sum(built.error is not None for built in of_policy)
         cells = [f"{rate_of(of_policy) or 0:.1%}", f"{most} of {DISK_MIB} MiB", f"{failed} of {len(of_policy)}"]
         print(f"| {name} | {' | '.join(cells)} |")
-    print(f"\nthe longest day took, of {arguments.day} s: {longest}\n")
+    print(f"\nthe longest day took, of {given.day} s: {longest}\n")
     found = holds(builts["ours"], [row for row in samples if row["policy"] == "ours"])
     for what, is_so in found.items():
         print(f"{'yes' if is_so else 'no'}: {what}")

@@ -61,6 +61,9 @@ class Ways:
     """All of them on one cluster: daemons on its first node, jobs on the second, the registry on the last."""
 
     def __init__(self, cluster: Cluster) -> None:
+        nodes = len(cluster.node_names)
+        if nodes < 2:
+            raise ValueError(f"cluster must have two nodes at least, one for the daemons and one for the jobs, got {nodes}")
         self._cluster = cluster
         self._jobs_node = cluster.node_names[1]
         self._projects = projects()

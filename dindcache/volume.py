@@ -90,7 +90,6 @@ class LocalVolume(Construct):
             _check.dns_subdomain("storage class name", default_name)
 
         super().__init__(scope, id)
-        take(chart, f"claim {claim_name}")
         take(chart, f"volume {volume_name}")
         self.hostname = hostname
         self.storage = storage
@@ -160,11 +159,9 @@ class ClaimedVolume(Construct):
         _check.more_than_zero("storage", storage)
         if storage_class_name is not None:
             _check.dns_subdomain("storage class name", storage_class_name)
-        chart = Chart.of(scope)
-        claim_name = _free_claim_name(chart, id if claim_name is None else claim_name)
+        claim_name = _free_claim_name(Chart.of(scope), id if claim_name is None else claim_name)
 
         super().__init__(scope, id)
-        take(chart, f"claim {claim_name}")
         self.storage = storage
         self.claim = _claim(self, claim_name, storage, storage_class_name)
         self._mount = _mount(self, claim_name)
@@ -185,6 +182,7 @@ def _free_claim_name(chart: Chart, name: str) -> str:
 def _claim(
     scope: Construct, name: str, storage: Size, storage_class_name: str | None, volume_name: str | None = None
 ) -> k8s.KubePersistentVolumeClaim:
+    take(Chart.of(scope), f"claim {name}")
     return k8s.KubePersistentVolumeClaim(
         scope,
         "claim",
