@@ -76,6 +76,7 @@ def read(output: str) -> Times:
     """The times of a job from all that it printed.
 
     Its marks are in their order: ``begin``, ``build``, ``push`` where that is a command of its own, ``pushed``, ``end``.
+    A push that the build does itself is a step of it.
     """
     marks: dict[str, float] = {}
     steps: dict[str, tuple[str, float, float]] = {}
@@ -94,13 +95,14 @@ def read(output: str) -> Times:
     solve = max(end for _, _, end in steps.values()) - min(start for _, start, _ in steps.values())
     context = _together(steps.values(), "[internal] load build context")
     export = _together(steps.values(), "exporting to image", "exporting cache")
+    pushing = _together(steps.values(), "pushing ")
     parts = {
         "before the build": marks["build"] - marks["begin"],
         "client": command - solve,
         "context": context,
-        "steps": solve - context - export,
+        "steps": solve - context - export - pushing,
         "export": export,
-        "push": marks["pushed"] - built,
+        "push": pushing + marks["pushed"] - built,
         "after the push": marks["end"] - marks["pushed"],
     }
     return Times(job=marks["end"] - marks["begin"], parts={name: round(seconds, 3) for name, seconds in parts.items()})

@@ -41,8 +41,11 @@ def test_the_parts_of_a_job_add_up_to_it():
     assert sum(times.parts.values()) == pytest.approx(times.job)
 
 
-def test_a_push_of_the_build_itself_is_no_part():
-    assert read(re.sub("@ push .*\n", "", OUTPUT)).parts["push"] == 0
+def test_a_push_that_the_build_does_itself_is_a_step_of_it():
+    output = re.sub("@ push .*\n", "", OUTPUT)
+    assert read(output).parts["push"] == 0
+    parts = read(output.replace("[5/5] RUN compile", "pushing registry/app with docker")).parts
+    assert (parts["push"], parts["steps"]) == (0.65, 0)
 
 
 def test_a_job_that_does_not_come_to_its_end_failed():

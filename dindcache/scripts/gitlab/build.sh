@@ -1,5 +1,5 @@
 #!/bin/sh
-# Build an image and push it, under a name that is the job's own and then under those that were asked for.
+# Build an image and push it, under a name that is the job's own and under those that were asked for.
 set -eu
 set -f # words are no patterns
 repository=${DOCKER_BUILD_IMAGE-${CI_REGISTRY_IMAGE-}}
@@ -15,11 +15,13 @@ is '([a-zA-Z0-9][-a-zA-Z0-9.]*(:[0-9]+)?/)?([a-z0-9][-a-z0-9._]*/)*[a-z0-9][-a-z
     refuse "DOCKER_BUILD_IMAGE must be a repository such as registry.example/group/app, without a tag, got '$repository'"
 [ -d "$context" ] || refuse "DOCKER_BUILD_CONTEXT must be a directory, got '$context'"
 is '[A-Za-z_][A-Za-z0-9_]*' "$result" || refuse "DOCKER_BUILD_RESULT must be the name of a variable, got '$result'"
+image=$repository:$CI_COMMIT_SHA-$CI_JOB_ID
+# One command for both: the client starts once, and a push that a restart broke finds its image again.
+set -- --push --tag "$image"
 for tag in ${DOCKER_BUILD_TAGS-}; do
     is '[A-Za-z0-9_][-A-Za-z0-9_.]{0,127}' "$tag" || refuse "DOCKER_BUILD_TAGS must be tags with spaces between, got '$tag'"
+    set -- "$@" --tag "$repository:$tag"
 done
-image=$repository:$CI_COMMIT_SHA-$CI_JOB_ID
-set -- --tag "$image"
 for name in ${DOCKER_BUILD_ARGS-}; do
     is '[A-Za-z_][A-Za-z0-9_]*' "$name" || refuse "DOCKER_BUILD_ARGS must be names of variables with spaces between, got '$name'"
     set -- "$@" --build-arg "$name"
@@ -34,10 +36,4 @@ $CI_REGISTRY_PASSWORD
 END
 fi
 docker build "$@" "$context"
-docker push "$image"
-# Another job may move such a name between the two lines; what this one pushes then is what that one pushes after it.
-for tag in ${DOCKER_BUILD_TAGS-}; do
-    docker tag "$image" "$repository:$tag"
-    docker push "$repository:$tag"
-done
 echo "$result=$image" >docker-build.env
