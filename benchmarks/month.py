@@ -183,7 +183,8 @@ class Policy:
         names = ["docker"] if self.name == "ours" else ["docker-pv", "local-volume"]
         objects = [f"{kind}/{self.namespace}-{name}" for kind in ("persistentvolume", "storageclass") for name in names]
         self._cluster.forget(self.namespace, *objects)
-        self._on_node(f"umount {self.directory}; rmdir {self.directory}")
+        # A set-up that failed may have made none.
+        self._on_node(f"umount {self.directory} 2>/dev/null || :; rmdir {self.directory} 2>/dev/null || :")
 
     def _on_node(self, script: str) -> str:
         return self._cluster.on_node(self._cluster.node_names[0], script)

@@ -57,9 +57,9 @@ def build_and_push(job: Job) -> str:
     return f"mark build; docker build {BUILD_ARGUMENT} -t {image(job)} .; mark push; docker push {image(job)}; mark pushed"
 
 
-def build_with_push(job: Job) -> str:
+def build_with_push(job: Job, command: str = "docker build") -> str:
     """With one command for both, as our template does it."""
-    return f"mark build; docker build {BUILD_ARGUMENT} --push -t {image(job)} .; mark pushed"
+    return f"mark build; {command} {BUILD_ARGUMENT} --push -t {image(job)} .; mark pushed"
 
 
 class Ways:
@@ -183,8 +183,7 @@ class Ways:
     def _with_registry_cache(job: Job) -> str:
         # Of the round and project, as a branch of the project has one.
         cache = f"type=registry,ref={REGISTRY}/bench/cache-{job.project}:{job.stamp.split('-')[0]}"
-        build = f"docker buildx build {BUILD_ARGUMENT} --cache-from {cache} --cache-to {cache},mode=max"
-        return f"mark build; {build} --push -t {image(job)} .; mark pushed"
+        return build_with_push(job, f"docker buildx build --cache-from {cache} --cache-to {cache},mode=max")
 
     def _article(self) -> Way:
         """The article's manifests, and its job."""
@@ -274,7 +273,7 @@ class Ways:
         self._cluster.kubectl("rollout", "status", *stateful_set, "--timeout=120s")
 
         def steps(job: Job) -> str:
-            return f"{create}\nmark build; docker buildx build {BUILD_ARGUMENT} --push -t {image(job)} .; mark pushed"
+            return f"{create}\n{build_with_push(job, 'docker buildx build')}"
 
         return Way(
             title="buildx, Kubernetes driver, a volume",

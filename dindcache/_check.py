@@ -62,17 +62,18 @@ def more_than_zero(what: str, value: Size) -> None:
         raise ValueError(f"{what} must be more than zero, got {value.as_string()!r}")
 
 
-def kibibytes(what: str, value: Size) -> int:
-    """The KiB of a size that has no fraction of one, and is some."""
+def whole_kibibytes(what: str, value: Size) -> None:
+    """Some room, and no fraction of a KiB."""
     more_than_zero(what, value)
     size = value.to_kibibytes(rounding=SizeRoundingBehavior.NONE)
     if size != int(size):
         raise ValueError(f"{what} must be whole KiB, got {value.as_string()!r}")
-    return int(size)
 
 
 def whole_seconds(what: str, value: Duration) -> int:
     """The seconds of a duration that has no fraction of one."""
+    if not isinstance(value, Duration):
+        raise ValueError(f"{what} must be a Duration such as Duration.days(14), got {value!r}")  # noqa: TRY004 - as all bad input
     seconds = value.to_seconds(integral=False)
     if seconds != int(seconds):
         raise ValueError(f"{what} must be whole seconds, got {seconds} s")

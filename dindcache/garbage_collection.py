@@ -30,13 +30,11 @@ class Unused:
 
     def __post_init__(self) -> None:
         """Refuse what the engine would not start with."""
-        if not isinstance(self.longer_than, Duration):
-            raise ValueError(f"longer_than must be a Duration such as Duration.days(14), got {self.longer_than!r}")  # noqa: TRY004 - as all bad input
         seconds = _check.whole_seconds("longer_than", self.longer_than)
         if not 0 < seconds <= _LONGEST:
             raise ValueError(f"longer_than must be from 1 to {_LONGEST} s, got {seconds} s")
         if self.above is not None:
-            _check.kibibytes("above", self.above)
+            _check.whole_kibibytes("above", self.above)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +64,7 @@ class GarbageCollection:
         for what in ("reserved_space", "max_used_space", "min_free_space"):
             size = getattr(self, what)
             if size is not None:
-                _check.kibibytes(what, size)
+                _check.whole_kibibytes(what, size)
 
     def settings(self, *, storage: Size, release: int) -> dict[str, Any]:
         """The ``builder`` of ``daemon.json``.

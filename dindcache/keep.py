@@ -16,7 +16,7 @@ class Keep:
         a ``*`` ends at a ``/``. By default none
     :param longest_job: how long a job may take from the first thing that it makes on the daemon to the last that it does with
         it, in whole seconds: nothing younger is removed. By default two hours, twice what GitLab gives a job
-    :raises ValueError: a pattern is none that can be a name, or the job's time is no whole number of seconds
+    :raises ValueError: a pattern is none that can be a name, or the job's time is no whole number of seconds or none at all
     """
 
     images: Sequence[str] = ()
@@ -26,7 +26,9 @@ class Keep:
         """Refuse what would keep nothing."""
         for pattern in _check.several("images to keep", self.images):
             _check.image_pattern("image to keep", pattern)
-        _check.whole_seconds("longest_job", self.longest_job)
+        seconds = _check.whole_seconds("longest_job", self.longest_job)
+        if seconds < 1:
+            raise ValueError(f"longest_job must be at least a second, got {seconds} s")
 
     @property
     def arguments(self) -> list[str]:

@@ -34,7 +34,7 @@ class Prune(Enum):
     """What a `PruneSchedule` removes."""
 
     UNUSED = "unused"
-    """What no job uses any more, by its age and never by force: stopped containers, networks, volumes without a name, and
+    """By its age and never by force: containers that do not run, networks and volumes without a name that no container has, and
     images that no job has tagged for a while. The build cache stays: the next build is cached."""
 
     EVERYTHING = "everything"
@@ -53,7 +53,7 @@ class PruneSchedule(Construct):
     :param daemon: what to prune
     :param schedule: when, such as ``Cron.weekly()``
     :param time_zone: of the schedule, such as ``Europe/Berlin``; by default the one of the cluster's controller, mostly UTC
-    :param prune: what to remove; by default what no job uses any more, not the build cache
+    :param prune: what to remove; by default what jobs left behind, not the build cache
     :param unused_for: how long no job has tagged an image that is removed, in whole seconds; by default seven days
     :param image: the docker client's; by default the release of the daemon's default
     :raises ValueError: the id or the name is invalid (a CronJob's name has at most 52 characters) or taken, the schedule has
@@ -108,7 +108,8 @@ class PruneSchedule(Construct):
             backoff_limit=2,
             successful_jobs_retained=1,
             failed_jobs_retained=3,
-            restart_policy=RestartPolicy.ON_FAILURE,
+            # With ON_FAILURE, as in the article, the log goes with the pod when the last try has failed.
+            restart_policy=RestartPolicy.NEVER if prune is Prune.UNUSED else RestartPolicy.ON_FAILURE,
             containers=[
                 ContainerProps(
                     name=id,

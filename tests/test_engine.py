@@ -250,6 +250,11 @@ def test_a_bad_budget_is_refused(chart, volume, bad, message):
     DindDaemon(chart, "docker-dind", volume=volume)
 
 
+def test_a_negative_budget_is_refused_by_cdk8s():
+    with pytest.raises(RuntimeError, match="cannot be negative. Received: -1"):
+        GarbageCollection(max_used_space=Size.gibibytes(-1))
+
+
 @pytest.mark.parametrize("what", ["reserved_space", "min_free_space"])
 def test_an_older_engine_does_not_get_a_size_that_it_ignores(what):
     with pytest.raises(ValueError, match=f"{what} must be left out before Engine 28, got '1Gi' for Engine 27"):

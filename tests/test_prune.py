@@ -53,6 +53,7 @@ def test_what_is_kept_reaches_the_script(chart, find):
     [
         ({"unused_for": Duration.minutes(119)}, r"at least the daemon's longest_job \(7200 s\), got 7140 s"),
         ({"unused_for": Duration.millis(1500)}, "whole seconds, got 1.5 s"),
+        ({"unused_for": "14d"}, r"a Duration such as Duration.days\(14\), got '14d'"),
         (
             {"unused_for": Duration.days(8), "prune": Prune.EVERYTHING},
             "left to Prune.UNUSED, got 691200 s with Prune.EVERYTHING",
@@ -78,6 +79,8 @@ def test_what_else_keeps_nothing_is_refused():
         Keep(images="app")
     with pytest.raises(ValueError, match=r"longest_job must be whole seconds, got 0\.5 s"):
         Keep(longest_job=Duration.millis(500))
+    with pytest.raises(ValueError, match="longest_job must be at least a second, got 0 s"):
+        Keep(longest_job=Duration.seconds(0))
 
 
 def test_the_service_does_not_select_the_job_pods(chart, find, daemon):

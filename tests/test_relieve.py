@@ -27,13 +27,13 @@ esac"""
 def relieve(start):  # noqa: F811
     """Begin on a file system of 1000 blocks and 1000 inodes, some of which are taken."""
 
-    def relieve(files=0, **blocks):
+    def relieve(files=0, job=60, **blocks):
         fill = [f"mkdir $DATA_ROOT/files && seq {files} | sed s,^,$DATA_ROOT/files/, | xargs touch"] if files else []
         fill += [f"head -c {number * BLOCK} /dev/zero >$DATA_ROOT/{name}" for name, number in blocks.items()]
         mount = f"mount -t tmpfs -o size={1000 * BLOCK},nr_inodes=1000 data $DATA_ROOT"
         environment = {"POLL_SECONDS": "1"}
         return start(
-            "relieve.sh", "60", setup=" && ".join([mount, *fill]), programs={"docker": DOCKER}, environment=environment
+            "relieve.sh", str(job), setup=" && ".join([mount, *fill]), programs={"docker": DOCKER}, environment=environment
         )
 
     return relieve
@@ -90,6 +90,8 @@ def test_what_cannot_be_relieved_is_said_once(relieve):
     assert told[0] == f"dindcache: {full}"
     assert [line.split()[5] for line in told[1:5]] == ["until=604800s", "until=86400s", "until=60s", "until=0s"]
     assert told[5] == f"dindcache: still {full}, and all that could be removed is in use, young or kept"
+    again = lines(process, 8)
+    assert again == [*told[1:5], *told[1:5]]
     assert stop(process) == (143, [])
 
 
@@ -99,6 +101,26 @@ def test_a_disk_that_somebody_else_fills_does_not_cost_the_hot_cache(relieve):
     assert [line.split()[5] for line in told[1:4]] == ["until=604800s", "until=86400s", "until=60s"]
     assert told[4].startswith("dindcache: still nearly full, 18 % ")
     assert stop(process) == (143, [])
+
+
+def test_what_builds_used_within_a_long_job_goes_last(relieve):
+    process = relieve(other=820, job=2 * 86400)
+    told = lines(process, 5)
+    assert [line.split()[5] for line in told[1:4]] == ["until=604800s", "until=172800s", "until=172800s"]
+    assert told[4].startswith("dindcache: still nearly full, 18 % ")
+    assert stop(process) == (143, [])
+
+
+def test_the_time_of_a_pulled_image_begins_though_there_is_room(start):  # noqa: F811
+    docker = """exec 9>>/proc/1/fd/1
+    case "$*" in
+    "image ls "*label*|"container "*) ;;
+    "image ls "*) echo a ;;
+    "image inspect "*) echo "0001-01-01T00:00:00Z a app:1" ;;
+    "image tag "*) echo "docker $*" >&9; kill 1 ;;
+    esac"""
+    process = start("relieve.sh", "60", programs={"docker": docker}, environment={"POLL_SECONDS": "0"})
+    assert end(process, seconds=60) == (143, ["docker image tag a dindcache.invalid/untagged:a"])
 
 
 def test_inodes_count_too(relieve):

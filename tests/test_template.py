@@ -216,8 +216,10 @@ def test_a_build_has_a_tag_of_its_own_and_those_asked_for(job, tmp_path):
     done = job("build.sh", environment={**BUILD, **{f"DOCKER_BUILD_{name}": value for name, value in asked.items()}})
     app = BUILD["DOCKER_BUILD_IMAGE"]
     assert done.stdout.splitlines() == [
-        f"docker build --push --tag {app}:abc-7 --tag {app}:main --tag {app}:v1"
-        " --build-arg VERSION --file app/Dockerfile --target test ."
+        (
+            f"docker build --push --tag {app}:abc-7 --tag {app}:main --tag {app}:v1 "
+            "--build-arg VERSION --file app/Dockerfile --target test ."
+        )
     ]
     assert (tmp_path / "docker-build.env").read_text() == f"APP={app}:abc-7\n"
 

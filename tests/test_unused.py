@@ -1,9 +1,13 @@
-"""``unused.sh`` with a docker that plays an engine: what it removes, and how it takes what goes wrong."""
+"""``unused.sh`` and ``prune.sh`` with a docker that plays an engine: what they remove, and how they take what goes wrong."""
 
 import pytest
 
 from tests.test_scripts import end, start  # noqa: F401 - a fixture
 
+NO_ENGINE = [
+    "Cannot connect to the Docker daemon at tcp://docker-dind:2376. Is the docker daemon running?",
+    "error during connect: dial tcp: lookup docker-dind on 10.96.0.10:53: no such host",
+]
 OLD, YOUNG, NEVER = "2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z", "0001-01-01T00:00:00Z"
 
 
@@ -64,11 +68,12 @@ def test_names_go_one_by_one_where_the_id_is_refused(unused):
     assert removed == [f"removed image app:1 other:1 (last tagged {OLD})"]
 
 
+@pytest.mark.parametrize("error", NO_ENGINE)
 @pytest.mark.parametrize("question", ["image rm", "image ls", "image inspect", "container ls", "container inspect"])
-def test_what_it_could_not_is_a_failure(unused, question):
-    answers = f'"{question}"*) echo "no connection" >&2; exit 1 ;;'
+def test_what_it_could_not_is_a_failure(unused, question, error):
+    answers = f'"{question}"*) echo "{error}" >&2; exit 1 ;;'
     lines = unused(engine({"a": f"{OLD} a app:1"}, answers=answers), status=1)
-    assert "no connection" in lines[-1]
+    assert error in lines[-1]
 
 
 def test_the_time_of_what_has_none_begins_now(unused):
@@ -77,3 +82,55 @@ def test_the_time_of_what_has_none_begins_now(unused):
     docker = "exec 9>>/proc/1/fd/1\n" + engine({image: f"{NEVER} {image} app:1"}, answers=answers)
     assert unused(docker) == [f"docker image tag {image} {tag}", f"docker image rm {tag}"]
     assert unused(docker.replace(" app:1", "")) == [f"docker image tag {image} {tag}"]
+
+
+# One of each kind.
+ENGINE = f"""case "$*" in
+*" ls "*label=dindcache.keep*) ;;
+"container ls "*"--filter network"*|"container ls --all --quiet --no-trunc") ;;
+"container ls "*) echo c ;;
+"container inspect "*) echo "{OLD} c e2e" ;;
+"network ls "*) echo n ;;
+"network inspect "*) echo "{OLD} n net" ;;
+"volume ls "*) echo v ;;
+"volume inspect "*) echo "{OLD} v v" ;;
+"image ls "*) echo i ;;
+"image inspect "*) echo "{OLD} i app:1" ;;
+"system df "*) printf "images 0, 0B;\\ncontainers 0, 0B;\\n" ;;
+esac"""
+REMOVED = [
+    f"removed container e2e (not running since {OLD})",
+    f"removed network net (made {OLD})",
+    f"removed volume v (made {OLD})",
+    f"removed image app:1 (last tagged {OLD})",
+]
+COMMANDS = ("ls", "inspect", "rm")
+LEFT = "left: images 0, 0B; containers 0, 0B;"
+
+
+def test_a_prune_says_what_it_removed_and_what_is_left(start):  # noqa: F811
+    assert end(start("prune.sh", "600", "60", programs={"docker": ENGINE})) == (0, [*REMOVED, LEFT])
+
+
+@pytest.mark.parametrize(
+    ("command", "message", "is_failure"),
+    [
+        ("container inspect", "Error response from daemon: No such container: c", False),
+        ("container rm", 'cannot remove container "/e2e": container is running: stop the container before removing', False),
+        ("network inspect", "Error response from daemon: network n not found", False),
+        ("network rm", "Error response from daemon: error while removing network: network net has active endpoints", False),
+        ("volume inspect", "Error response from daemon: get v: no such volume", False),
+        ("volume rm", "Error response from daemon: remove v: volume is in use - [c]", False),
+        *((f"{kind} {verb}", NO_ENGINE[0], True) for kind in ("container", "network", "volume") for verb in COMMANDS),
+    ],
+)
+def test_a_prune_goes_on_after_what_fails_or_vanished(start, command, message, is_failure):  # noqa: F811
+    kind = command.split()[0]
+    docker = f"""case "$*" in "{command} "*) echo "{message.replace('"', "")}" >&2; exit 1 ;; esac\n{ENGINE}"""
+    status, lines = end(start("prune.sh", "600", "60", programs={"docker": docker}))
+    assert status == is_failure
+    assert any(message.replace('"', "") in line for line in lines) == is_failure
+    assert lines[-1] == LEFT
+    # Without the list of all containers nobody knows which networks and images they have.
+    gone = {kind, "network", "image"} if command == "container ls" else {kind}
+    assert [line for line in lines if line.startswith("removed ")] == [line for line in REMOVED if line.split()[1] not in gone]

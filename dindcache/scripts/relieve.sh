@@ -47,13 +47,13 @@ relieve() {
     # By itself the builder weighs how often against how long ago. An image and the cache of its build have the same layers: one
     # goes with the other. Without --all the builder leaves those that images have, which would free nothing.
     for seconds in 604800 86400 "$job" 0; do
+        [ "$seconds" = 0 ] || [ "$seconds" -ge "$job" ] || seconds=$job
         removed=some age=$seconds enough='25 15'
         # What builds use these days goes last, and only when the kubelet is about to evict: somebody else may fill this disk.
         if [ "$seconds" = 0 ]; then
             short 17 8 || break
             age=$job enough='20 10'
         fi
-        [ "$age" -ge "$job" ] || age=$job
         # shellcheck disable=SC2086 # two numbers
         while [ -n "$removed" ] && short $enough; do
             # A few at a time: while jobs make images there is no end of old ones.
@@ -84,9 +84,16 @@ relieve() {
 # Process 1 ignores SIGTERM unless it says otherwise, and sees it only while it waits for what is in the background. Nothing that
 # goes wrong ends this: a container that has ended makes the pod unready.
 trap 'exit 143' TERM
-job=$1 stuck='' rest=0
+job=$1 stuck='' rest=0 looks=0
 shift
 while :; do
+    # Each hour: the time of an image that was pulled begins when it is first seen, so not only when room is short.
+    looks=$((looks + 1))
+    if [ "$looks" -ge 720 ]; then
+        looks=0
+        sh "${0%/*}/unused.sh" image "$(date +%s)" & # nothing is as old as that
+        wait $!
+    fi
     # What did not help is not tried again for a minute, or a quarter of one when it gets urgent.
     if [ "$rest" -gt 0 ] && (short 20 10); then
         rest=$((rest - 1))

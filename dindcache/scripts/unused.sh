@@ -1,5 +1,5 @@
 #!/bin/sh
-# Remove what no job uses any more, the oldest first: unused.sh container|network|volume|image SECONDS [REFERENCE...]
+# Remove what jobs left behind, the oldest first: unused.sh container|network|volume|image SECONDS [REFERENCE...]
 # Never by force, and nothing that is younger than that: a job may be between its `docker create` and `docker start`, or its build
 # and its push. What has the label dindcache.keep stays, and an image that a REFERENCE names, as `docker images` has patterns.
 # AT_MOST ends it after so many. Prints a line for each, and fails when it could not.
@@ -15,7 +15,7 @@ kept=
 case $kind in
 container)
     what='not running since'
-    format='{{if eq .State.Status "created"}}{{slice .Created 0 19}}{{else}}{{slice .State.FinishedAt 0 19}}{{end}}Z {{.ID}} {{slice .Name 1}}'
+    format='{{if eq (slice .State.StartedAt 0 4) "0001"}}{{slice .Created 0 19}}{{else}}{{slice .State.FinishedAt 0 19}}{{end}}Z {{.ID}} {{slice .Name 1}}'
     all=$(list --all --no-trunc --filter status=created --filter status=exited --filter status=dead)
     kept=$(list --all --no-trunc --filter label=dindcache.keep)
     ;;
@@ -52,7 +52,7 @@ inspect() {
     shift 2
     [ $# -gt 0 ] || return 0
     { errors=$(docker "$of" inspect --format "$as" "$@" 2>&1 >&3) && return; } 3>&1
-    ! printf '%s\n' "$errors" | grep -iv 'no such' >&2
+    ! printf '%s\n' "$errors" | grep -Eiv 'no such (image|container|volume)|network .* not found' >&2
 }
 
 if [ "$kind" = image ]; then
@@ -66,7 +66,8 @@ fi
 attempt() {
     if said=$(docker "$@" 2>&1); then return; fi
     case $said in
-    *[Nn]"o such "* | *" not found"* | *conflict* | *" in use"* | *running* | *"already in progress"* | *"active endpoints"*) ;;
+    *[Nn]"o such image"* | *[Nn]"o such container"* | *[Nn]"o such volume"* | *" not found"*) ;;
+    *conflict* | *" in use"* | *"container is running"* | *"already in progress"* | *"active endpoints"*) ;;
     *)
         echo "dindcache: docker $*: $said" >&2
         failed=1

@@ -105,8 +105,7 @@ def test_the_cache_outlives_the_daemons_pod(cluster, client):
 def test_a_prune_started_by_hand_removes_what_it_says(cluster, client, schedule, images_left, cached):
     client.write_project("/tmp/pruned")
     client.cached_steps("/tmp/pruned", "pruned")
-    cluster.kubectl("create", "job", schedule, f"--namespace={NAMESPACE}", f"--from=cronjob/docker-dind-{schedule}")
-    cluster.kubectl("wait", f"--namespace={NAMESPACE}", f"job/{schedule}", "--for=condition=complete", "--timeout=90s")
+    cluster.run_now(NAMESPACE, f"docker-dind-{schedule}")
     assert bool(client.sh("docker images -q").split()) is images_left
     assert client.cached_steps("/tmp/pruned", "pruned") == cached
     assert cluster.get("persistentvolumeclaim", "docker", f"--namespace={NAMESPACE}")["status"]["phase"] == "Bound"

@@ -114,8 +114,8 @@ def test_what_is_old_and_unused_goes_and_the_rest_stays(pruned, name):
     assert pruned[name] == {*containers, *networks, "volume named", *images}
 
 
-def test_builds_beside_a_prune_lose_nothing(cluster, pruned, daemons):
-    names = NAMES[-2:]
+@pytest.mark.parametrize("names", [NAMES[:2], NAMES[2:]], ids=" ".join)
+def test_builds_beside_a_prune_lose_nothing(cluster, pruned, daemons, names):
     clients = [Client(cluster, daemons[name], NAMESPACE, cluster.node_names[-1], f"{name}-client") for name in names]
     projects = [(client, f"/tmp/{i}", f"app{i}") for i in range(8) for client in clients]
     before = []
