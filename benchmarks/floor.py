@@ -21,7 +21,7 @@ from benchmarks.ways import Ways
 from tests.cluster.cluster import NAMESPACE as SUPPORT
 from tests.cluster.cluster import Cluster
 
-PAIRS = 20
+PAIRS = 40
 OURS, FLOOR = "dindcache", "floor"
 TARGET = 1.10
 

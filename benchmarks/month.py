@@ -130,10 +130,7 @@ class Policy:
 
     def set_up(self) -> None:
         """A file system, the daemon on it, and a client."""
-        self._on_node(
-            f"umount {self.directory} 2>/dev/null || :; mkdir -p {self.directory}; "
-            f"mount -t tmpfs -o size={DISK_MIB}m month {self.directory}"
-        )
+        self._cluster.mount_disk(self.directory, f"size={DISK_MIB}m")
         self._cluster.create_namespace(self.namespace)
         daemon = self._ours() if self.name == "ours" else self._article()
         self._cluster.rollout(self.namespace, APP)
@@ -183,11 +180,7 @@ class Policy:
         names = ["docker"] if self.name == "ours" else ["docker-pv", "local-volume"]
         objects = [f"{kind}/{self.namespace}-{name}" for kind in ("persistentvolume", "storageclass") for name in names]
         self._cluster.forget(self.namespace, *objects)
-        # A set-up that failed may have made none.
-        self._on_node(f"umount {self.directory} 2>/dev/null || :; rmdir {self.directory} 2>/dev/null || :")
-
-    def _on_node(self, script: str) -> str:
-        return self._cluster.on_node(self._cluster.node_names[0], script)
+        self._cluster.forget_disk(self.directory)
 
     def push_bases(self, bases: int) -> None:
         """The base images of the month, of which the daemon then has nothing."""

@@ -22,10 +22,7 @@ KILLS = int(os.environ.get("KILLS", "3"))  # make soak sets 100
 def daemon(cluster: Cluster) -> Iterator[DindDaemon]:
     # A file system of its own, so that a full one is the daemon's alone.
     directory = f"{ROOT}/crash"
-    cluster.on_node(
-        cluster.node_names[0],
-        f"umount {directory} 2>/dev/null || :; mkdir -p {directory}; mount -t tmpfs -o size=600m crash {directory}",
-    )
+    cluster.mount_disk(directory, "size=600m")
     cluster.create_namespace(NAMESPACE)
     chart = Chart(App(), "crash", namespace=NAMESPACE, disable_resource_name_hashes=True)
     daemon = DindDaemon(
@@ -50,7 +47,7 @@ def daemon(cluster: Cluster) -> Iterator[DindDaemon]:
     cluster.rollout(NAMESPACE, APP)
     yield daemon
     cluster.forget(NAMESPACE, f"persistentvolume/{NAMESPACE}-docker", f"storageclass/{NAMESPACE}-docker")
-    cluster.on_node(cluster.node_names[0], f"umount {directory}; rmdir {directory}")
+    cluster.forget_disk(directory)
 
 
 @pytest.fixture(scope="module")

@@ -94,14 +94,11 @@ EOF
 
 @pytest.fixture(scope="module")
 def builder(cluster: Cluster) -> Iterator[Builder]:
-    cluster.on_node(
-        cluster.node_names[0],
-        f"umount {PATH} 2>/dev/null || :; mkdir -p {PATH}; mount -t tmpfs -o size={VOLUME}m gc {PATH}",
-    )
+    cluster.mount_disk(PATH, f"size={VOLUME}m")
     cluster.create_namespace(NAMESPACE)
     yield Builder(cluster)
     cluster.forget(NAMESPACE, f"persistentvolume/{NAMESPACE}-docker", f"storageclass/{NAMESPACE}-docker")
-    cluster.on_node(cluster.node_names[0], f"umount {PATH}; rmdir {PATH}")
+    cluster.forget_disk(PATH)
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,7 @@ def clients(cluster: Cluster) -> Iterator[dict[str, Client]]:
     daemons = {}
     for name in STORES:
         path = f"{ROOT}/pressure/{name}"
-        cluster.on_node(
-            cluster.node_names[0],
-            f"umount {path} 2>/dev/null || :; mkdir -p {path}; mount -t tmpfs -o size=1500m,nr_inodes=20000 pressure {path}",
-        )
+        cluster.mount_disk(path, "size=1500m,nr_inodes=20000")
         chart = Chart(App(), name, namespace=NAMESPACE, disable_resource_name_hashes=True)
         daemons[name] = DindDaemon(
             chart,
@@ -46,7 +43,7 @@ def clients(cluster: Cluster) -> Iterator[dict[str, Client]]:
     objects = [f"{kind}/{NAMESPACE}-{name}-data" for name in STORES for kind in ("persistentvolume", "storageclass")]
     cluster.forget(NAMESPACE, *objects)
     for name in STORES:
-        cluster.on_node(cluster.node_names[0], f"umount {ROOT}/pressure/{name}; rmdir {ROOT}/pressure/{name}")
+        cluster.forget_disk(f"{ROOT}/pressure/{name}")
     cluster.on_node(cluster.node_names[0], f"rmdir {ROOT}/pressure")
 
 
