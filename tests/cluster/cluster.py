@@ -59,14 +59,13 @@ class Cluster:
 
     def mount_disk(self, directory: str, options: str) -> None:
         """A small file system on the first node, with nothing on it."""
-        mount = f"mkdir -p {directory}; mount -t tmpfs -o {options} dindcache {directory}"
-        self.on_node(self.node_names[0], f"! mountpoint -q {directory} || umount {directory}; {mount}")
+        self.forget_disk(directory)
+        self.on_node(self.node_names[0], f"mkdir -p {directory}; mount -t tmpfs -o {options} dindcache {directory}")
 
     def forget_disk(self, directory: str) -> None:
         """Remove it, and where a set-up failed before there was one, nothing."""
-        self.on_node(
-            self.node_names[0], f"! mountpoint -q {directory} || umount {directory}; [ ! -e {directory} ] || rmdir {directory}"
-        )
+        umount = f"! grep -q ' {directory} ' /proc/mounts || umount {directory}"
+        self.on_node(self.node_names[0], f"{umount}; [ ! -e {directory} ] || rmdir {directory}")
 
     def wait(self, condition: Callable[[], Any], what: str, seconds: float = 90) -> Any:
         """Poll until the condition is true; its value."""
