@@ -8,16 +8,16 @@ import json
 import statistics
 import sys
 import time
-from pathlib import Path
 
 from cdk8s import App, Chart, Size
 
+from benchmarks import arguments
 from dindcache import DindDaemon, Engine, ImageStore, LocalVolume
+from tests.cluster.cluster import NAMESPACE as SUPPORT
 from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
 
 NAMESPACE = "dindcache-bench"
 ROUNDS = 5
-RESULTS = Path(__file__).parent / "results" / "image_store.json"
 # A base of 150 MB, 4,000 small files of dependencies, sources, a compile step.
 DOCKERFILE = """FROM busybox:latest
 RUN head -c 150000000 /dev/urandom >/base
@@ -59,9 +59,10 @@ def measure(cluster: Cluster, client: Client, directory: str, number: int) -> di
     return result
 
 
-def main(kubeconfig: str, registry_mirror: str | None = None) -> None:
+def main() -> None:
     """Run the rounds."""
-    cluster = Cluster(kubeconfig, registry_mirror)
+    given = arguments.parser(__doc__, "image_store.json").parse_args()
+    cluster = Cluster(given.kubeconfig, given.registry_mirror)
     cluster.set_up()
     cluster.create_namespace(NAMESPACE)
     clients = {}
@@ -92,16 +93,16 @@ def main(kubeconfig: str, registry_mirror: str | None = None) -> None:
         for store in ImageStore if number % 2 else reversed(ImageStore):
             runs[store.value].append(measure(cluster, clients[store], store.value, number))
         print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(runs, indent=1) + "\n")
+    given.results.mkdir(exist_ok=True)
+    (given.results / "image_store.json").write_text(json.dumps(runs, indent=1) + "\n")
     print(f"| median of {ROUNDS}, s | {' | '.join(runs)} |\n| --- | --- | --- |")
     for what in runs["overlay2"][0]:
         medians = [statistics.median(run[what] for run in runs[store]) for store in runs]
         print(f"| {what} | {' | '.join(f'{median:.2f}' for median in medians)} |")
     volumes = [f"persistentvolume/{NAMESPACE}-data-{store.value}" for store in ImageStore]
     cluster.forget(NAMESPACE, *volumes, *[f"storageclass/{NAMESPACE}-data-{store.value}" for store in ImageStore])
-    cluster.forget("dindcache-test")
+    cluster.forget(SUPPORT)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

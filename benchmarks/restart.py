@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from cdk8s import App, Chart, Duration, Size, Yaml
 
+from benchmarks import arguments
 from dindcache import DindDaemon, LocalVolume, NoTls
 from tests.cluster.cluster import NAMESPACE as SUPPORT
 from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
@@ -23,7 +24,6 @@ from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
 NAMESPACE = "dindcache-bench"
 ROUNDS = 3
 BUILDS = 20
-RESULTS = Path(__file__).parent / "results" / "restart.json"
 ARTICLE = Path(__file__).parent.parent / "tests" / "article.yaml"
 
 
@@ -134,9 +134,10 @@ class Way:
         return failed[0], failed[1]
 
 
-def main(kubeconfig: str, registry_mirror: str | None = None) -> None:
+def main() -> None:
     """Run the rounds."""
-    cluster = Cluster(kubeconfig, registry_mirror)
+    given = arguments.parser(__doc__, "restart.json").parse_args()
+    cluster = Cluster(given.kubeconfig, given.registry_mirror)
     cluster.set_up()
     cluster.create_namespace(NAMESPACE)
     chart = Chart(App(), "ours", namespace=NAMESPACE, disable_resource_name_hashes=True)
@@ -159,8 +160,8 @@ def main(kubeconfig: str, registry_mirror: str | None = None) -> None:
             run[f"failed of {BUILDS} builds in flight"], run[f"failed of {BUILDS} builds begun after"] = way.failed_builds()
             runs[way.name].append(run)
         print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(runs, indent=1) + "\n")
+    given.results.mkdir(exist_ok=True)
+    (given.results / "restart.json").write_text(json.dumps(runs, indent=1) + "\n")
     print(f"| median of {ROUNDS} | {' | '.join(runs)} |\n| --- | --- | --- |")
     for what in runs["ours"][0]:
         medians = [statistics.median(run[what] for run in runs[way]) for way in runs]
@@ -176,4 +177,4 @@ def main(kubeconfig: str, registry_mirror: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

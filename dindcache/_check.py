@@ -80,6 +80,14 @@ def whole_seconds(what: str, value: Duration) -> int:
     return int(seconds)
 
 
+def some_seconds(what: str, value: Duration) -> int:
+    """The same, and at least one."""
+    seconds = whole_seconds(what, value)
+    if seconds < 1:
+        raise ValueError(f"{what} must be at least a second, got {seconds} s")
+    return seconds
+
+
 def url(what: str, value: str) -> str:
     """An http or https URL of a host, no user, query or fragment: what dockerd takes for a mirror."""
     if not re.fullmatch(r"https?://[^\s?#@]+", value) or not _has_host(value):

@@ -26,9 +26,7 @@ class Keep:
         """Refuse what would keep nothing."""
         for pattern in _check.several("images to keep", self.images):
             _check.image_pattern("image to keep", pattern)
-        seconds = _check.whole_seconds("longest_job", self.longest_job)
-        if seconds < 1:
-            raise ValueError(f"longest_job must be at least a second, got {seconds} s")
+        _check.some_seconds("longest_job", self.longest_job)
 
     @property
     def arguments(self) -> list[str]:

@@ -126,10 +126,10 @@ def test_a_prune_says_what_it_removed_and_what_is_left(start):  # noqa: F811
 )
 def test_a_prune_goes_on_after_what_fails_or_vanished(start, command, message, is_failure):  # noqa: F811
     kind = command.split()[0]
-    docker = f"""case "$*" in "{command} "*) echo "{message.replace('"', "")}" >&2; exit 1 ;; esac\n{ENGINE}"""
+    docker = f"""case "$*" in "{command} "*) echo '{message}' >&2; exit 1 ;; esac\n{ENGINE}"""
     status, lines = end(start("prune.sh", "600", "60", programs={"docker": docker}))
     assert status == is_failure
-    assert any(message.replace('"', "") in line for line in lines) == is_failure
+    assert any(message in line for line in lines) == is_failure
     assert lines[-1] == LEFT
     # Without the list of all containers nobody knows which networks and images they have.
     gone = {kind, "network", "image"} if command == "container ls" else {kind}

@@ -54,9 +54,7 @@ class GitLabTemplate:
     def __init__(self, *, daemon: DindDaemon, image: str = "docker:29.9.3-cli", wait: Duration | None = None) -> None:
         if [image] != image.split():
             raise ValueError(f"image must be one such as 'docker:29.9.3-cli', got {image!r}")
-        seconds = daemon.closed_seconds + _START_SECONDS if wait is None else _check.whole_seconds("wait", wait)
-        if seconds < 1:
-            raise ValueError(f"wait must be at least a second, got {seconds} s")
+        seconds = daemon.closed_seconds + _START_SECONDS if wait is None else _check.some_seconds("wait", wait)
         self._image = image
         self._wait = str(seconds)
 
