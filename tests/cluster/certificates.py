@@ -47,7 +47,7 @@ def served_certificate(
     context.load_cert_chain(directory / "cert.pem", directory / "key.pem")
     with (
         forwarded(cluster, *daemon) as port,
-        socket.create_connection(("127.0.0.1", port)) as connection,
+        socket.create_connection(("127.0.0.1", port), timeout=60) as connection,
         context.wrap_socket(connection, server_hostname=name) as wrapped,
     ):
         wrapped.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")

@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -82,7 +84,7 @@ class Cluster:
 
         self.wait(events, f"an event {reason} with {text!r} in {namespace}")
 
-    def rollout(self, namespace: str, name: str, seconds: int = 180) -> None:
+    def rollout(self, namespace: str, name: str, seconds: int = 280) -> None:
         self.kubectl("rollout", "status", f"--namespace={namespace}", f"deployment/{name}", f"--timeout={seconds}s")
 
     def pods(self, namespace: str, app: str) -> list[Any]:
@@ -121,8 +123,10 @@ class Cluster:
         exit 1"""
         self.on_node(pod["spec"]["nodeName"], script)
 
-    def delete_pod(self, namespace: str, app: str) -> None:
-        self.kubectl("delete", "pod", f"--namespace={namespace}", f"--selector=app={app}", "--wait")
+    def delete_pod(self, namespace: str, app: str, *, drain: bool = True) -> None:
+        """The app's pod, with its grace period for a drain or with next to none."""
+        grace = [] if drain else ["--grace-period=1"]
+        self.kubectl("delete", "pod", f"--namespace={namespace}", f"--selector=app={app}", "--wait", *grace)
 
     def set_up(self) -> None:
         """A registry, and on each node a pod that sees the node."""
@@ -132,8 +136,10 @@ class Cluster:
             self.rollout(NAMESPACE, name)
 
     def forget(self, namespace: str, *cluster_objects: str) -> None:
-        # The pods first: a namespace that finds some waits half of their grace period before it looks again.
-        self.kubectl("delete", "deployment", "--all", f"--namespace={namespace}", "--cascade=foreground", "--wait")
+        # The pods first: a namespace that finds some waits half of their grace period before it looks again. Nothing of a
+        # daemon is kept, so none drains.
+        self.kubectl("delete", "deployment,replicaset", "--all", f"--namespace={namespace}", "--cascade=orphan", "--wait")
+        self.kubectl("delete", "pod", "--all", f"--namespace={namespace}", "--grace-period=1", "--wait")
         self.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait", "--timeout=180s")
         if cluster_objects:
             self.kubectl("delete", "--ignore-not-found", "--wait", *cluster_objects)
@@ -163,7 +169,7 @@ class Client:
     def start(self, script: str) -> "subprocess.Popen[str]":
         """Run a script beside the test; all that it prints comes from its standard output."""
         command = ["kubectl", f"--kubeconfig={self.cluster.kubeconfig}", *self._exec, f"exec 2>&1; {script}"]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=KUBECTL)
+        return limited(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=KUBECTL, start_new_session=True))
 
     def start_build(self, directory: str, tag: str, then: str = "true") -> "subprocess.Popen[str]":
         """A build that has begun its step with ``sleep`` when this returns."""
@@ -219,6 +225,19 @@ EOF
         output = self.sh(f"docker build --progress=plain -t {tag} {directory}")
         print(output)  # for a test that fails
         return self.steps(output, "CACHED")
+
+
+def limited(process: "subprocess.Popen[str]", seconds: float = 600) -> "subprocess.Popen[str]":
+    """End it and what it started after that long, for who reads its output line by line: that has no timeout."""
+
+    def end() -> None:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    return process
 
 
 def idle_deployment(chart: Chart, name: str, image: str, node_name: str) -> Deployment:

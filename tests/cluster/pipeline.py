@@ -14,7 +14,7 @@ from io import BytesIO
 from pathlib import Path
 
 from dindcache import DindDaemon
-from tests.cluster.cluster import KUBECTL, Client
+from tests.cluster.cluster import KUBECTL, Client, limited
 
 GITLAB_CI_LOCAL = ["npx", "--yes", "gitlab-ci-local@4.75.0", "--force-shell-executor"]
 NEEDED = ("git", "rsync", "bash", "npx")
@@ -75,20 +75,22 @@ class Project:
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         """A pipeline, or some of its jobs, in a group of its own; standard output has all that it prints."""
-        return subprocess.Popen(
-            [*GITLAB_CI_LOCAL, *arguments],
-            cwd=self.directory,
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
+        return limited(
+            subprocess.Popen(
+                [*GITLAB_CI_LOCAL, *arguments],
+                cwd=self.directory,
+                env=self._environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
         )
 
     def run(self, *arguments: str, fails: bool = False) -> str:
         """What a pipeline prints."""
         process = self.start(*arguments)
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate()
         print(output)  # for a test that fails
         assert (process.returncode != 0) is fails
         return output
@@ -96,7 +98,7 @@ class Project:
     @staticmethod
     def cancel(process: "subprocess.Popen[str]") -> None:
         os.killpg(process.pid, signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate()
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def cache(cluster: Cluster) -> Iterator[DockerCache]:
         registry_mirrors=cluster.registry_mirrors,
         insecure_registries=[REGISTRY],
     )
-    PruneSchedule(chart, "clear-all", daemon=chart.daemon, schedule=Cron.weekly(), prune=Prune.EVERYTHING)
+    PruneSchedule(chart, "clear-all", daemon=chart.daemon, schedule=Cron.annually(), prune=Prune.EVERYTHING)
     cluster.apply(chart)
     cluster.rollout(NAMESPACE, "docker-dind")
     yield chart
@@ -87,7 +87,7 @@ def test_the_pod_of_the_readme_builds(cluster, cache):
     )
     cluster.kubectl("create", "-f", "-", stdin=manifest)
     succeeded = "--for=jsonpath={.status.phase}=Succeeded"
-    cluster.kubectl("wait", f"--namespace={NAMESPACE}", "pod/build", succeeded, "--timeout=90s")
+    cluster.kubectl("wait", f"--namespace={NAMESPACE}", "pod/build", succeeded, "--timeout=240s")
 
 
 def test_the_cache_outlives_the_daemons_pod(cluster, client):

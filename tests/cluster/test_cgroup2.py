@@ -1,5 +1,6 @@
 """cgroup v2, in a throw-away virtual machine: ``--vm PROGRAM`` runs ``PROGRAM SCRIPT MEMORY`` as a privileged container."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -22,7 +23,7 @@ echo "limited $?"
 docker run --rm busybox tail /dev/zero
 echo "run $?"
 mkdir /tmp/hungry
-printf 'FROM busybox\nRUN sleep 2; tail /dev/zero\n' >/tmp/hungry/Dockerfile
+printf 'FROM busybox\nRUN sleep 10; tail /dev/zero\n' >/tmp/hungry/Dockerfile
 docker build --progress=plain /tmp/hungry >/tmp/build.log 2>&1 &
 until ls -d $cgroup/docker/buildkit/*/; do sleep 1; done | sed 's/^/step /'
 wait $!
@@ -48,7 +49,9 @@ def lines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         + "sh /etc/dindcache/driver.sh &\n"
         + "exec sh /etc/dindcache/lock.sh sh /etc/dindcache/start.sh 2375 0 0 --tls=false\n"
     )
-    done = subprocess.run([vm, script, "500M"], capture_output=True, text=True, timeout=400, check=False)
+    done = subprocess.run(
+        [vm, script, "500M"], capture_output=True, text=True, timeout=1000, check=False, env={**os.environ, "VM_SECONDS": "900"}
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()
 

@@ -30,7 +30,7 @@ class Data:
             volume=volume,
             image=image,
             engine=Engine(image_store=store),
-            drain=Duration.seconds(20),
+            drain=Duration.seconds(0),
             registry_mirrors=self.cluster.registry_mirrors,
             insecure_registries=self.cluster.mirror_hosts,
         )
@@ -60,6 +60,7 @@ def test_engines_go_up_and_back_on_one_data_root(cluster, data, store):
     client.cached_steps("/tmp/app", "app")
     for release in ("28", "29", "28", "27"):
         data.give(f"docker:{release}-dind", store)
+        client.wait_for_daemon()
         assert client.sh("docker version --format '{{.Server.Version}}'").startswith(f"{release}.")
         assert client.cached_steps("/tmp/app", "app") == CACHED
         assert client.sh("docker run --rm app cat result")

@@ -68,9 +68,9 @@ def run_job(cluster: Cluster, daemon: DindDaemon, name: str, script: str, *, lab
     return done.stdout
 
 
-def from_template(daemon: DindDaemon, job: str, number: int, script: str = "") -> str:
+def from_template(daemon: DindDaemon, job: str, number: int, script: str = "", wait: int = 60) -> str:
     """A job of the template as one script, with a script of its own for ``.docker``."""
-    jobs = yaml.safe_load(GitLabTemplate(daemon=daemon, wait=Duration.seconds(5)).template())
+    jobs = yaml.safe_load(GitLabTemplate(daemon=daemon, wait=Duration.seconds(wait)).template())
     variables = {
         "CI_JOB_ID": number,
         "CI_JOB_URL": f"https://gitlab.example/group/app/-/jobs/{number}",
@@ -143,7 +143,7 @@ def test_jobs_of_the_template(cluster, daemon):
 
 def test_a_job_without_a_daemon_says_what_is_wrong(cluster, daemon):
     def said(name: str, setup: str, *, labelled: bool = True) -> str:
-        script = f"{setup}\n{from_template(daemon, '.docker', 4)}"
+        script = f"{setup}\n{from_template(daemon, '.docker', 4, wait=5)}"
         return run_job(cluster, daemon, name, script, labelled=labelled, fails=True)
 
     assert "no such name: the Service is gone" in said("no-name", f"export DOCKER_HOST=tcp://nobody.{NAMESPACE}.svc:2376")

@@ -132,12 +132,12 @@ build:
   variables:
     DOCKER_BUILD_FILE: Slow
 """
-    project.commit({".gitlab-ci.yml": BUILD + job, "Slow": "FROM busybox\nRUN sleep 5; date >built\n"})
+    project.commit({".gitlab-ci.yml": BUILD + job, "Slow": "FROM busybox\nRUN sleep 12; date >built\n"})
     cluster.delete_pod(NAMESPACE, "docker-dind")
     process = project.start()
     assert process.stdout
     seen = ""
-    while "RUN sleep 5" not in seen:
+    while "RUN sleep 12" not in seen:
         line = process.stdout.readline()
         assert line, seen
         seen += line
@@ -167,7 +167,7 @@ run:
     assert len(client.sh("docker ps --quiet").split()) == 3
     project.cancel(process)
     left = "docker ps --all --quiet; docker network ls --quiet --filter type=custom; docker volume ls --quiet"
-    client.cluster.wait(lambda: client.sh(left) == "data\n", "nothing is left that is the job's own", seconds=30)
+    client.cluster.wait(lambda: client.sh(left) == "data\n", "nothing is left that is the job's own", seconds=120)
 
 
 def test_two_jobs_of_one_commit_at_once_do_not_meet(client, project):

@@ -80,8 +80,12 @@ def upgrade(cluster: Cluster) -> None:
 
 def drain_node(cluster: Cluster) -> None:
     node_name = cluster.node_names[0]
-    cluster.kubectl("drain", node_name, "--ignore-daemonsets", "--delete-emptydir-data", "--force", f"--pod-selector=app={APP}")
-    cluster.kubectl("uncordon", node_name)
+    try:
+        cluster.kubectl(
+            "drain", node_name, "--ignore-daemonsets", "--delete-emptydir-data", "--force", f"--pod-selector=app={APP}"
+        )
+    finally:
+        cluster.kubectl("uncordon", node_name)
 
 
 @pytest.mark.parametrize("restart", [delete_pod, upgrade, drain_node])
@@ -117,21 +121,24 @@ def test_a_drain_ends_under_a_steady_load_of_new_builds(cluster, client, settled
     (before,) = cluster.pods(NAMESPACE, APP)
     begin = time.monotonic()
     delete_pod(cluster)
-    cluster.wait(lambda: before["metadata"]["uid"] not in uids(cluster), "the drain ends", seconds=150)
-    # Half of the drain with new clients, 10 s without a client, then the engine's own end: not the deadline.
-    assert drain / 2 < time.monotonic() - begin < drain / 2 + 10 + 25
+    cluster.wait(lambda: before["metadata"]["uid"] not in uids(cluster), "the drain ends", seconds=240)
+    took = time.monotonic() - begin
     client.sh("touch /tmp/stop")
     load.communicate(timeout=60)
     cluster.rollout(NAMESPACE, APP)
+    # Half of the drain with new clients, a moment without, then the engine's own end: not the deadline.
+    assert drain / 2 < took < drain
 
 
 def waits(cluster: Cluster, app: str) -> Any:
     """The youngest pod of an app, once its init container runs."""
 
     def waiting() -> Any:
-        pod = cluster.pods(NAMESPACE, app)[-1]
-        (status,) = pod["status"].get("initContainerStatuses") or [{"state": {}}]
-        return pod if "running" in status["state"] else None
+        for pod in cluster.pods(NAMESPACE, app)[-1:]:
+            (status,) = pod["status"].get("initContainerStatuses") or [{"state": {}}]
+            if "running" in status["state"]:
+                return pod
+        return None
 
     return cluster.wait(waiting, f"a pod of {app} in its init container")
 
@@ -164,6 +171,7 @@ def test_a_replacement_waits_for_a_daemon_that_ends(cluster, client, settled, fo
         assert pod["metadata"]["uid"] == uids(cluster)[-1]
         finish(build)
     cluster.rollout(NAMESPACE, APP)
+    cluster.wait(lambda: len(cluster.pods(NAMESPACE, APP)) == 1, "the old pod is gone")
     assert cluster.restarts(NAMESPACE, APP) == 0
     assert client.cached_steps("/tmp/replaced", "replaced") >= {"2/4", "3/4"}
 
@@ -179,8 +187,9 @@ def mistake(cluster: Cluster, *, init: bool) -> str:
     if not init:
         pod = deployment["spec"]["template"]["spec"]
         del pod["initContainers"]
-        for probe in ("startupProbe", "livenessProbe"):
-            pod["containers"][0][probe] |= {"periodSeconds": 1, "failureThreshold": 1}
+        # The first one may come before the lock's script runs.
+        pod["containers"][0]["startupProbe"] |= {"periodSeconds": 1, "failureThreshold": 3}
+        pod["containers"][0]["livenessProbe"] |= {"periodSeconds": 1, "failureThreshold": 1}
     return Yaml.stringify(deployment)
 
 
@@ -197,7 +206,8 @@ def test_a_second_deployment_waits_until_the_first_ends(cluster, client, settled
             cluster.wait(
                 lambda: [
                     status["state"]
-                    for status in cluster.pods(NAMESPACE, "mistake")[-1]["status"].get("containerStatuses", [])
+                    for pod in cluster.pods(NAMESPACE, "mistake")
+                    for status in pod["status"].get("containerStatuses", [])
                     if status["name"] == APP and "running" in status["state"]
                 ],
                 "the second container runs",
@@ -224,4 +234,4 @@ def test_a_waiting_pod_is_gone_at_once_when_deleted(cluster, settled):
     cluster.kubectl("apply", "-f", "-", stdin=manifest)
     waits(cluster, "mistake")
     cluster.kubectl("delete", "-f", "-", "--wait=false", stdin=manifest)
-    cluster.wait(lambda: not cluster.pods(NAMESPACE, "mistake"), "the waiting pod is gone", seconds=15)
+    cluster.wait(lambda: not cluster.pods(NAMESPACE, "mistake"), "the waiting pod is gone", seconds=60)

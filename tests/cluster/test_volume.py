@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cdk8s import App, Chart, Size, Yaml
+from cdk8s import App, Chart, Duration, Size, Yaml
 
-from dindcache import DindDaemon, LocalVolume
+from dindcache import DindDaemon, LocalVolume, NoTls
 from tests.cluster.cluster import ROOT, Cluster
 
 NAMESPACE = "dindcache-volume"
@@ -16,8 +16,14 @@ VOLUME = f"{NAMESPACE}-docker"
 def volume_chart(cluster: Cluster, *, hostname: str | None = None, path: str = f"{ROOT}/volume", storage: int = 5) -> Chart:
     chart = Chart(App(), "volume", namespace=NAMESPACE, disable_resource_name_hashes=True)
     volume = LocalVolume(chart, "docker", hostname=hostname or cluster.hostnames[0], path=path, storage=Size.gibibytes(storage))
-    DindDaemon(chart, "docker-dind", volume=volume, registry_mirrors=cluster.registry_mirrors)
+    quick_daemon(cluster, chart, "docker-dind", volume)
     return chart
+
+
+def quick_daemon(cluster: Cluster, chart: Chart, name: str, volume: LocalVolume) -> None:
+    """Without what takes time and is not this file's matter: certificates and a drain."""
+    mirrors = cluster.registry_mirrors
+    DindDaemon(chart, name, volume=volume, tls=NoTls(), drain=Duration.seconds(0), registry_mirrors=mirrors)
 
 
 @pytest.fixture(autouse=True)
@@ -118,14 +124,13 @@ def test_two_volumes_of_one_class(cluster):
             chart, name, hostname=hostname, path=f"{ROOT}/{name}", storage=Size.gibibytes(5), storage_class=storage_class
         )
         storage_class = volume.storage_class
-        DindDaemon(chart, f"{name}-dind", volume=volume, registry_mirrors=cluster.registry_mirrors)
+        quick_daemon(cluster, chart, f"{name}-dind", volume)
     assert [o["kind"] for o in chart.to_json()].count("StorageClass") == 1
     cluster.apply(chart)
     for name in ("docker", "second"):
         cluster.rollout(NAMESPACE, f"{name}-dind")
         assert phase(cluster, "persistentvolumeclaim", name) == "Bound"
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait")
-    cluster.kubectl("delete", "persistentvolume", f"{NAMESPACE}-second")
+    cluster.forget(NAMESPACE, f"persistentvolume/{NAMESPACE}-second")
 
 
 def test_a_users_app(cluster, user_app):
