@@ -13,7 +13,7 @@ from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
 
 NAMESPACE = "dindcache-survive"
 APP = "docker-dind"
-SLOW = "FROM busybox:latest\nRUN head -c 1000000 /dev/urandom >/dependencies\nCOPY source .\nRUN sleep 30; cat source >result\n"
+SLOW = "FROM busybox:latest\nRUN head -c 1000000 /dev/urandom >/dependencies\nCOPY source .\nRUN sleep 20; cat source >result\n"
 
 
 def survive_chart(
