@@ -169,7 +169,7 @@ class Client:
     def start(self, script: str) -> "subprocess.Popen[str]":
         """Run a script beside the test; all that it prints comes from its standard output."""
         command = ["kubectl", f"--kubeconfig={self.cluster.kubeconfig}", *self._exec, f"exec 2>&1; {script}"]
-        return limited(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=KUBECTL, start_new_session=True))
+        return start(command, env=KUBECTL)
 
     def start_build(self, directory: str, tag: str, then: str = "true") -> "subprocess.Popen[str]":
         """A build that has begun its step with ``sleep`` when this returns."""
@@ -227,14 +227,17 @@ EOF
         return self.steps(output, "CACHED")
 
 
-def limited(process: "subprocess.Popen[str]", seconds: float = 600) -> "subprocess.Popen[str]":
-    """End it and what it started after that long, for who reads its output line by line: that has no timeout."""
+def start(command: list[str], **options: Any) -> "subprocess.Popen[str]":
+    """A process in a group of its own, which ends after ten minutes: who reads its output line by line has no timeout."""
+    process: subprocess.Popen[str] = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True, **options
+    )
 
     def end() -> None:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
 
-    timer = threading.Timer(seconds, end)
+    timer = threading.Timer(600, end)
     timer.daemon = True
     timer.start()
     return process

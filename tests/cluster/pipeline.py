@@ -14,7 +14,7 @@ from io import BytesIO
 from pathlib import Path
 
 from dindcache import DindDaemon
-from tests.cluster.cluster import KUBECTL, Client, limited
+from tests.cluster.cluster import KUBECTL, Client, start
 
 GITLAB_CI_LOCAL = ["npx", "--yes", "gitlab-ci-local@4.75.0", "--force-shell-executor"]
 NEEDED = ("git", "rsync", "bash", "npx")
@@ -74,18 +74,9 @@ class Project:
         subprocess.run(["git", *arguments], cwd=self.directory, check=True)
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        """A pipeline, or some of its jobs, in a group of its own; standard output has all that it prints."""
-        return limited(
-            subprocess.Popen(
-                [*GITLAB_CI_LOCAL, *arguments],
-                cwd=self.directory,
-                env=self._environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                start_new_session=True,
-            )
-        )
+        """A pipeline, or some of its jobs; standard output has all that it prints."""
+        command = [*GITLAB_CI_LOCAL, *arguments]
+        return start(command, cwd=self.directory, env=self._environment, stderr=subprocess.STDOUT)
 
     def run(self, *arguments: str, fails: bool = False) -> str:
         """What a pipeline prints."""

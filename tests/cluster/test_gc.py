@@ -74,8 +74,11 @@ EOF
     def build_six(self, name: str) -> list[str]:
         """More than the budget; the projects, the one that was built first before the others."""
         projects = [f"{name}-{i}" for i in range(6)]
+        used = []
         for project in projects:
             assert not self.is_cached(project)
+            used.append(self.client.build_cache())
+        assert max(used) > MAX_USED  # the engine may collect before the last
         return projects
 
     def records(self) -> set[str]:
