@@ -1,14 +1,13 @@
-"""The app: edit the values below, then ``make synth`` or ``cdk8s synth`` writes dist/, and beside it what GitLab reads."""
+"""The app: edit the values below, then ``make synth`` or ``cdk8s synth`` writes dist/ and the files for GitLab next to it."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from cdk8s import App, Chart, Cron, JsonPatch, Size
-from cdk8s_plus_27 import k8s
+from cdk8s import App, Chart, Cron, Size
 from constructs import Construct
 
-from dindcache import DindDaemon, LocalVolume, PruneSchedule, SelfIssued
-from dindcache.gitlab import GitLabRunner, GitLabTemplate
+from dindcache import BuildNamespace, DindDaemon, LocalVolume, PodSecurity, PruneSchedule, SelfIssued
+from dindcache.gitlab import GitLabCi, GitLabRunner
 
 NAMESPACE = "kube-ops"
 JOBS_NAMESPACE = "gitlab-jobs"  # where a GitLab Runner starts its jobs
@@ -20,7 +19,7 @@ INSECURE_REGISTRIES: Sequence[str] = ()  # registries without TLS, such as "regi
 
 
 class DockerCache(Chart):
-    """A namespace with one daemon, its volume on a node, and what clears it each week."""
+    """A namespace with one daemon, its volume on a node, and a daily prune."""
 
     def __init__(
         self,
@@ -33,12 +32,8 @@ class DockerCache(Chart):
         insecure_registries: Sequence[str] = INSECURE_REGISTRIES,
     ) -> None:
         super().__init__(scope, id, namespace=NAMESPACE, disable_resource_name_hashes=True)
-        # The daemon is privileged, and so must be what its namespace allows. Jobs need no more than any pod.
-        for what, name, level in (("namespace", NAMESPACE, "privileged"), ("jobs", JOBS_NAMESPACE, "baseline")):
-            labels = {"pod-security.kubernetes.io/enforce": level}
-            namespace = k8s.KubeNamespace(self, what, metadata=k8s.ObjectMeta(name=name, labels=labels))
-            # cdk8s stamps the chart's namespace on every object, on a Namespace too.
-            namespace.add_json_patch(JsonPatch.remove("/metadata/namespace"))
+        BuildNamespace(self, "namespace")
+        BuildNamespace(self, "jobs", name=JOBS_NAMESPACE, pod_security=PodSecurity.BASELINE)
         volume = LocalVolume(self, "docker", hostname=hostname, path=path, storage=STORAGE)
         self.daemon = DindDaemon(
             self,
@@ -48,23 +43,23 @@ class DockerCache(Chart):
             registry_mirrors=registry_mirrors,
             insecure_registries=insecure_registries,
         )
-        PruneSchedule(self, "clear-cache", daemon=self.daemon, schedule=Cron.weekly())
+        PruneSchedule(self, "clear-cache", daemon=self.daemon, schedule=Cron.daily())
 
 
 def build(app: App) -> DockerCache:
-    """Every chart of this app."""
+    """Create every chart of this app."""
     return DockerCache(app, "docker-cache")
 
 
 def gitlab(daemon: DindDaemon) -> dict[str, str]:
-    """What GitLab reads, by path: nothing of it is for the cluster."""
+    """Return the files for GitLab by their paths. They are not for the cluster."""
     runner = GitLabRunner(daemon=daemon, namespace=JOBS_NAMESPACE)
-    template = GitLabTemplate(daemon=daemon)
+    ci = GitLabCi(daemon=daemon)
     return {
         "gitlab/config.toml": runner.config(),
         "gitlab/values.yaml": runner.helm_values(),
-        "gitlab/docker.gitlab-ci.yml": template.template(),
-        "templates/docker-build.yml": template.component(),
+        "gitlab/docker.gitlab-ci.yml": ci.template(),
+        "templates/docker-build.yml": ci.component(),
     }
 
 

@@ -21,8 +21,8 @@ from benchmarks import arguments
 from benchmarks.job import Job
 from benchmarks.plot import svg
 from benchmarks.ways import Way, Ways
-from tests.cluster.cluster import NAMESPACE as SUPPORT
-from tests.cluster.cluster import Cluster
+from tests.framework.cluster import NAMESPACE as SUPPORT
+from tests.framework.cluster import Cluster
 
 ROUNDS = 5
 AT_ONCE = 4

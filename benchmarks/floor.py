@@ -18,8 +18,8 @@ from benchmarks import arguments
 from benchmarks.build import in_turn
 from benchmarks.job import Job
 from benchmarks.ways import Ways
-from tests.cluster.cluster import NAMESPACE as SUPPORT
-from tests.cluster.cluster import Cluster
+from tests.framework.cluster import NAMESPACE as SUPPORT
+from tests.framework.cluster import Cluster
 
 PAIRS = 40
 OURS, FLOOR = "dindcache", "floor"

@@ -13,8 +13,8 @@ from cdk8s import App, Chart, Size
 
 from benchmarks import arguments
 from dindcache import DindDaemon, Engine, ImageStore, LocalVolume
-from tests.cluster.cluster import NAMESPACE as SUPPORT
-from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
+from tests.framework.cluster import NAMESPACE as SUPPORT
+from tests.framework.cluster import REGISTRY, ROOT, Client, Cluster
 
 NAMESPACE = "dindcache-bench"
 ROUNDS = 5

@@ -36,9 +36,9 @@ from benchmarks.job import PROJECTS
 from benchmarks.lines import Panel, svg
 from benchmarks.restart import article, article_daemon
 from benchmarks.trace import SUNDAY, WEEK, Build, cacheable, hit_rate, of_mondays, trace
-from dindcache import DindDaemon, Engine, GarbageCollection, Keep, LocalVolume, PruneSchedule, Unused
-from tests.cluster.cluster import NAMESPACE as SUPPORT
-from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
+from dindcache import DindDaemon, Engine, BuildCache, Retention, LocalVolume, PruneSchedule, CacheRule
+from tests.framework.cluster import NAMESPACE as SUPPORT
+from tests.framework.cluster import REGISTRY, ROOT, Client, Cluster
 
 DAYS, DAY_SECONDS, SEED = 30, 80, 1
 # As the plot calls them.
@@ -145,13 +145,13 @@ class Policy:
         volume = LocalVolume(
             chart, "docker", hostname=self._cluster.hostnames[0], path=self.directory, storage=Size.mebibytes(DISK_MIB)
         )
-        collection = GarbageCollection(sources=Unused(longer_than=days[3]), cache_mounts=Unused(longer_than=days[14]))
+        collection = BuildCache(sources=CacheRule(unused_for=days[3]), cache_mounts=CacheRule(unused_for=days[14]))
         daemon = DindDaemon(
             chart,
             APP,
             volume=volume,
-            engine=Engine(garbage_collection=collection),
-            keep=Keep(longest_job=LONGEST_JOB),
+            build_cache=collection,
+            retention=Retention(max_job_duration=LONGEST_JOB),
             resources=ContainerResources(cpu=CpuResources(request=Cpu.millis(REQUEST_MILLIS))),
             registry_mirrors=self._cluster.registry_mirrors,
             insecure_registries=[REGISTRY],

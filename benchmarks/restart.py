@@ -18,8 +18,8 @@ from cdk8s import App, Chart, Duration, Size, Yaml
 
 from benchmarks import arguments
 from dindcache import DindDaemon, LocalVolume, NoTls
-from tests.cluster.cluster import NAMESPACE as SUPPORT
-from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
+from tests.framework.cluster import NAMESPACE as SUPPORT
+from tests.framework.cluster import REGISTRY, ROOT, Client, Cluster
 
 NAMESPACE = "dindcache-bench"
 ROUNDS = 3
@@ -144,7 +144,7 @@ def main() -> None:
     volume = LocalVolume(
         chart, "ours-data", hostname=cluster.hostnames[0], path=f"{ROOT}/bench-ours", storage=Size.gibibytes(5)
     )
-    ours = DindDaemon(chart, "ours", volume=volume, drain=Duration.minutes(2), registry_mirrors=cluster.registry_mirrors)
+    ours = DindDaemon(chart, "ours", volume=volume, drain_timeout=Duration.minutes(2), registry_mirrors=cluster.registry_mirrors)
     ways = [
         Way(cluster, "article", article(cluster), article_daemon(), "docker-dind"),
         Way(cluster, "ours", chart.to_json(), ours, "ours"),

@@ -14,8 +14,8 @@ from cdk8s import App, Chart, Cron, Size
 from benchmarks.job import BUILDS, Job, Times, projects, read
 from benchmarks.restart import article, article_daemon
 from dindcache import DindDaemon, LocalVolume, PruneSchedule
-from dindcache.gitlab import GitLabTemplate
-from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
+from dindcache.gitlab import GitLabCi
+from tests.framework.cluster import REGISTRY, ROOT, Client, Cluster
 
 NAMESPACE = "dindcache-bench"
 CLIENT = "docker:29.9.3-cli"
@@ -225,7 +225,7 @@ class Ways:
         self._cluster.apply(chart)
         self._cluster.rollout(NAMESPACE, "dindcache")
         client = self._client(daemon, "client-dindcache")
-        jobs = yaml.safe_load(GitLabTemplate(daemon=daemon).template())
+        jobs = yaml.safe_load(GitLabCi(daemon=daemon).template())
         return Way(
             title="dindcache",
             run=lambda job: client.sh(job.script(from_template(jobs, job))),

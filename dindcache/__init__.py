@@ -1,31 +1,40 @@
-"""Typed cdk8s constructs for one persistent Docker-in-Docker daemon that CI jobs in Kubernetes share."""
+"""Typed cdk8s constructs for a persistent Docker-in-Docker daemon that the CI jobs of a Kubernetes cluster share."""
 
-from dindcache.access import Access
-from dindcache.daemon import DindDaemon
+from dindcache.build_cache import BuildCache, CacheRule
+from dindcache.cleanup import Retention
+from dindcache.daemon import Client, DindDaemon
 from dindcache.engine import AddressPool, Engine, ImageStore, Ulimit
-from dindcache.garbage_collection import GarbageCollection, Unused
-from dindcache.keep import Keep
+from dindcache.namespace import BuildNamespace, PodSecurity
+from dindcache.network import ClientPolicy
+from dindcache.pod import PodOptions
 from dindcache.prune import Prune, PruneSchedule
-from dindcache.tls import CertManager, GivenSecrets, NoTls, SelfIssued
-from dindcache.volume import ClaimedVolume, LocalStorageClass, LocalVolume
+from dindcache.tls import CertificateSecret, CertManager, GivenSecrets, NoTls, SelfIssued, Tls
+from dindcache.volume import ClaimedVolume, DataVolume, LocalStorageClass, LocalVolume
 
 __all__ = [
-    "Access",
     "AddressPool",
+    "BuildCache",
+    "BuildNamespace",
+    "CacheRule",
     "CertManager",
+    "CertificateSecret",
     "ClaimedVolume",
+    "Client",
+    "ClientPolicy",
+    "DataVolume",
     "DindDaemon",
     "Engine",
-    "GarbageCollection",
     "GivenSecrets",
     "ImageStore",
-    "Keep",
     "LocalStorageClass",
     "LocalVolume",
     "NoTls",
+    "PodOptions",
+    "PodSecurity",
     "Prune",
     "PruneSchedule",
+    "Retention",
     "SelfIssued",
+    "Tls",
     "Ulimit",
-    "Unused",
 ]

@@ -1,51 +1,71 @@
-"""What the API server would refuse, refused where it was written: each function raises ``ValueError`` or returns the value."""
+"""Checks of values: each function raises ``ValueError`` for what the API server or the engine would reject."""
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from zoneinfo import available_timezones
 
 from cdk8s import Cron, Duration, Size, SizeRoundingBehavior
+from cdk8s_plus_27 import ContainerResources
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_NAME = "[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
+# Kubernetes reads a quantity as an integer of 64 bits.
+_MAX_KIBIBYTES = (1 << 53) - 1
+_MAX_SECONDS = (1 << 31) - 1
 
 
 def dns_label(what: str, value: str) -> str:
-    """RFC 1123 label: what a container's name must be."""
+    """Check an RFC 1123 label, which the name of a container or a namespace must be."""
     if len(value) > 63 or not re.fullmatch(_LABEL, value):
-        raise ValueError(f"{what} must be at most 63 of a-z, 0-9 and '-', no '-' at either end, got {value!r}")
+        raise ValueError(
+            f"{what} must be at most 63 lower-case letters, digits and '-', and start and end with a letter or digit, "
+            f"got {value!r}"
+        )
     return value
 
 
 def service_name(what: str, value: str) -> str:
-    """RFC 1035 label: what a Service's name must be in every Kubernetes from 1.27 on."""
+    """Check an RFC 1035 label, which the name of a Service must be in every release since Kubernetes 1.27."""
     if len(value) > 63 or not re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", value):
         raise ValueError(
-            f"{what} must be at most 63 of a-z, 0-9 and '-', from a letter on and no '-' at the end, got {value!r}"
+            f"{what} must be at most 63 lower-case letters, digits and '-', start with a letter and not end with '-', "
+            f"got {value!r}"
         )
     return value
 
 
 def dns_subdomain(what: str, value: str, *, longest: int = 253) -> str:
-    """RFC 1123 subdomain: what the name of most objects must be."""
+    """Check an RFC 1123 subdomain, which the name of most objects must be."""
     if len(value) > longest or not re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", value):
         raise ValueError(
-            f"{what} must be at most {longest} of a-z, 0-9, '-' and '.', each part from a letter or digit "
-            f"to a letter or digit, got {value!r}"
+            f"{what} must be at most {longest} lower-case letters, digits, '-' and '.', and each part must start and end "
+            f"with a letter or digit, got {value!r}"
         )
     return value
 
 
-def several(what: str, values: Sequence[str]) -> Sequence[str]:
-    """A sequence that is not a word by itself, whose letters would be taken for the values."""
-    if isinstance(values, str):
-        raise ValueError(f"{what} must be a list, got {values!r}")  # noqa: TRY004 - the types cannot say it
-    return values
+def qualified_name(what: str, value: str) -> str:
+    """Check the key of a label or an annotation: a name, with a DNS subdomain and ``/`` before it or without."""
+    prefix, slash, name = value.rpartition("/")
+    if slash:
+        dns_subdomain(f"prefix of {what}", prefix)
+    if len(name) > 63 or not re.fullmatch(_NAME, name):
+        raise ValueError(f"{what} must be a name such as 'example.com/team', got {value!r}")
+    return value
+
+
+def labels(what: str, values: Mapping[str, str]) -> None:
+    """Check the keys and values of labels."""
+    for key, value in values.items():
+        qualified_name(f"key of {what}", key)
+        if len(value) > 63 or not re.fullmatch(f"({_NAME})?", value):
+            raise ValueError(f"{what} {key!r} must be at most 63 letters, digits, '-', '_' and '.', got {value!r}")
 
 
 def local_path(value: str) -> str:
-    """An absolute path below the root, without ``..`` (a ``local`` volume's rule)."""
+    """Check an absolute path below the root without ``..``, which is what a ``local`` volume takes."""
     if not value.startswith("/"):
         raise ValueError(f"path must be absolute, got {value!r}")
     parts = PurePosixPath(value).parts
@@ -56,69 +76,102 @@ def local_path(value: str) -> str:
     return value
 
 
-def more_than_zero(what: str, value: Size) -> None:
-    """Some room at all."""
-    if value.to_kibibytes(rounding=SizeRoundingBehavior.NONE) == 0:
-        raise ValueError(f"{what} must be more than zero, got {value.as_string()!r}")
-
-
-def whole_kibibytes(what: str, value: Size) -> None:
-    """Some room, and no fraction of a KiB."""
-    more_than_zero(what, value)
+def whole_kibibytes(what: str, value: Size) -> int:
+    """Check a size of at least one whole KiB, and return its KiB."""
     size = value.to_kibibytes(rounding=SizeRoundingBehavior.NONE)
-    if size != int(size):
-        raise ValueError(f"{what} must be whole KiB, got {value.as_string()!r}")
+    if size != int(size) or not 0 < size <= _MAX_KIBIBYTES:
+        raise ValueError(f"{what} must be a whole number of KiB, from 1 to {_MAX_KIBIBYTES}, got {value.as_string()!r}")
+    return int(size)
 
 
-def whole_seconds(what: str, value: Duration) -> int:
-    """The seconds of a duration that has no fraction of one."""
-    if not isinstance(value, Duration):
-        raise ValueError(f"{what} must be a Duration such as Duration.days(14), got {value!r}")  # noqa: TRY004 - as all bad input
+def whole_seconds(what: str, value: Duration, *, least: int = 1) -> int:
+    """Check a duration of whole seconds, and return them."""
     seconds = value.to_seconds(integral=False)
-    if seconds != int(seconds):
-        raise ValueError(f"{what} must be whole seconds, got {seconds} s")
+    if seconds != int(seconds) or not least <= seconds <= _MAX_SECONDS:
+        raise ValueError(f"{what} must be a whole number of seconds, from {least} to {_MAX_SECONDS}, got {seconds:g} s")
     return int(seconds)
 
 
-def some_seconds(what: str, value: Duration) -> int:
-    """The same, and at least one."""
-    seconds = whole_seconds(what, value)
-    if seconds < 1:
-        raise ValueError(f"{what} must be at least a second, got {seconds} s")
-    return seconds
+def resources(what: str, value: ContainerResources) -> None:
+    """Check that no request exceeds its limit."""
+    if value.cpu and value.cpu.request and value.cpu.limit:
+        request, limit = value.cpu.request.amount, value.cpu.limit.amount
+        if _cores(request) > _cores(limit):
+            raise ValueError(f"{what} must request at most their limit of CPU, got {request!r} and {limit!r}")
+    for kind, sizes in (("memory", value.memory), ("ephemeral storage", value.ephemeral_storage)):
+        if sizes and sizes.request and sizes.limit:
+            kibibytes = [size.to_kibibytes(rounding=SizeRoundingBehavior.NONE) for size in (sizes.request, sizes.limit)]
+            if kibibytes[0] > kibibytes[1]:
+                got = f"{sizes.request.as_string()!r} and {sizes.limit.as_string()!r}"
+                raise ValueError(f"{what} must request at most their limit of {kind}, got {got}")
 
 
-def url(what: str, value: str) -> str:
-    """An http or https URL of a host, no user, query or fragment: what dockerd takes for a mirror."""
-    if not re.fullmatch(r"https?://[^\s?#@]+", value) or not _has_host(value):
-        raise ValueError(f"{what} must be a URL such as 'https://{what.replace(' ', '-')}.example', got {value!r}")
+def _cores(amount: str) -> float:
+    return float(amount[:-1]) / 1000 if amount.endswith("m") else float(amount)
+
+
+def image(what: str, value: str) -> str:
+    """Check a reference to an image: a name, with a registry before it and a tag or digest after it or without."""
+    host = r"([a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(:[0-9]+)?/"
+    part = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+    if not re.fullmatch(rf"({host})?{part}(/{part})*(:\w[\w.-]{{0,127}})?(@sha256:[0-9a-f]{{64}})?", value, re.ASCII):
+        raise ValueError(f"{what} must be an image such as 'registry.example/docker:29.9.3-dind', got {value!r}")
     return value
 
 
+def url(what: str, value: str) -> str:
+    """Check an http or https URL of a host without user, query and fragment, which is what dockerd takes for a mirror."""
+    if not re.fullmatch(r"https?://[^\s?#@]+", value) or not _has_host(value):
+        raise ValueError(f"{what} must be a URL such as 'https://host.example', got {value!r}")
+    return value
+
+
+def proxy(what: str, value: str) -> str:
+    """Check the URL of a proxy. One with a user or a password belongs into a Secret, and is not repeated in the error."""
+    if re.match(r"https?://[^/\s]*@", value):
+        raise ValueError(f"{what} must have no user and no password, put it into a Secret and name that in proxy_secret")
+    return url(what, value)
+
+
 def registry_host(what: str, value: str) -> str:
-    """``host[:port]``, without a scheme or a path."""
+    """Check ``host[:port]``, without a scheme and a path."""
     if not re.fullmatch(r"[^\s?#@/]+", value) or not _has_host(f"//{value}"):
         raise ValueError(f"{what} must be host[:port], got {value!r}")
     return value
 
 
-def insecure_registry(value: str) -> str:
-    """What dockerd takes for ``--insecure-registry``."""
+def insecure_registry(what: str, value: str) -> str:
+    """Check what dockerd takes for ``--insecure-registry``."""
     if "/" not in value:
-        return registry_host("insecure registry", value)
-    network("insecure registry with a '/'", value)
+        return registry_host(what, value)
+    network(what, value)
     return value
 
 
 def image_pattern(what: str, value: str) -> str:
-    """A pattern that an image's name as ``docker images`` shows it can match; the engine says nothing of one that none can."""
-    if not re.fullmatch(r"[\w.\-/:@*?]+", value, re.ASCII) or re.match(r"(index\.)?docker\.io/", value):
-        raise ValueError(f"{what} must be a name as docker images shows it, '*' and '?' for a part of it, got {value!r}")
+    """Check a pattern that the name of an image as ``docker images`` shows it can match.
+
+    The engine accepts any pattern, also one that no name can match.
+    """
+    host, path = r"(?:[\w.*?-]+[.:][\w.*?:-]*/)?", "[a-z0-9*?][a-z0-9._/*?-]*"
+    is_pattern = re.fullmatch(rf"{host}{path}(?::[\w.*?-]+)?(?:@[\w:*?]+)?", value, re.ASCII)
+    if not is_pattern or re.match(r"((index\.)?docker\.io|library)/", value):
+        raise ValueError(
+            f"{what} must be a name as `docker images` shows it, with '*' and '?' as wildcards, such as "
+            f"'registry.example/base/*:1', got {value!r}"
+        )
+    return value
+
+
+def volume_pattern(what: str, value: str) -> str:
+    """Check a pattern that the name of a volume can match."""
+    if not re.fullmatch(r"[A-Za-z0-9*?][\w.*?-]*", value, re.ASCII):
+        raise ValueError(f"{what} must be the name of a volume, with '*' and '?' as wildcards, got {value!r}")
     return value
 
 
 def network(what: str, value: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    """A network by its prefix, no bit of a host in it."""
+    """Check a network in CIDR notation without host bits."""
     try:
         return ipaddress.ip_network(value)
     except ValueError:
@@ -126,7 +179,7 @@ def network(what: str, value: str) -> ipaddress.IPv4Network | ipaddress.IPv6Netw
 
 
 def ip_address(what: str, value: str) -> str:
-    """An IPv4 or IPv6 address."""
+    """Check an IPv4 or IPv6 address."""
     try:
         ipaddress.ip_address(value)
     except ValueError:
@@ -149,8 +202,8 @@ def _has_host(url: str) -> bool:
     return bool(match[1]) or (len(match[2]) <= 253 and bool(re.fullmatch(rf"{label}(\.{label})*", match[2])))
 
 
-def certificate_name(value: str) -> str:
-    """A DNS name, which may begin with ``*.``, or an IP address, as openssl writes it: ``DNS:…`` or ``IP:…``."""
+def certificate_name(what: str, value: str) -> str:
+    """Check a DNS name, which can start with ``*.``, or an IP address. Return it as openssl writes it, such as ``DNS:…``."""
     if "%" not in value:  # the zone of an address, which no certificate has
         try:
             return f"IP:{ipaddress.ip_address(value)}"
@@ -158,21 +211,15 @@ def certificate_name(value: str) -> str:
             pass
     name = value.removeprefix("*.").lower()
     if len(name) > 253 or not re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", name) or any(len(part) > 63 for part in name.split(".")):
-        raise ValueError(f"certificate name must be a DNS name or an IP address, got {value!r}")
+        raise ValueError(f"{what} must be a DNS name or an IP address, got {value!r}")
     return f"DNS:{value.lower()}"
 
 
-def proxy(what: str, value: str) -> str:
-    """A URL of a proxy, which may carry a user and a password: they are not repeated in the error."""
-    url_without_user = re.sub(r"(?<=//)[^@/\s]*@", "", value)
-    return url(what, url_without_user) and value
-
-
-def time_zone(value: str) -> str:
-    """A name of the time zone database, where this machine has one to look in."""
+def time_zone(what: str, value: str) -> str:
+    """Check a name of the IANA time zone database, where this machine has one."""
     known = available_timezones()
     if known and value not in known:
-        raise ValueError(f"time zone must be one of the IANA database, such as 'Europe/Berlin', got {value!r}")
+        raise ValueError(f"{what} must be a name of the IANA database such as 'Europe/Berlin', got {value!r}")
     return value
 
 
@@ -187,24 +234,27 @@ _FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
 )
 
 
-def schedule(value: Cron) -> Cron:
-    """Five fields as the CronJob controller reads them: its parser, robfig/cron, has no 7 for Sunday, no ``L`` and no ``#``."""
+def schedule(what: str, value: Cron) -> Cron:
+    """Check the five fields of a schedule as the CronJob controller parses them.
+
+    Its parser, robfig/cron, knows no 7 for Sunday, no ``L`` and no ``#``.
+    """
     expression = value.expression_string
     fields = expression.split()
     if len(fields) != len(_FIELDS):
-        raise ValueError(f"schedule must have five fields, got {expression!r}")
-    for text, (what, lowest, highest, names) in zip(fields, _FIELDS, strict=True):
+        raise ValueError(f"{what} must have five fields, got {expression!r}")
+    for text, (field, lowest, highest, names) in zip(fields, _FIELDS, strict=True):
         for part in text.split(","):
             if not _is_cron_range(part, lowest, highest, names):
                 raise ValueError(
-                    f"schedule's {what} must be '*', or numbers, ranges and steps from {lowest} to {highest}, "
+                    f"{what} must have '*', or numbers, ranges and steps from {lowest} to {highest}, as its {field}, "
                     f"got {text!r} in {expression!r}"
                 )
     return value
 
 
 def _is_cron_range(text: str, lowest: int, highest: int, names: dict[str, int]) -> bool:
-    match = re.fullmatch(r"(?:[*?]|(\w+)(?:-(\w+))?)(?:/(\d+))?", text.lower(), re.ASCII)
+    match = re.fullmatch(r"(?:[*?]|(\w+)(?:-(\w+))?)(?:/(\d{1,9}))?", text.lower(), re.ASCII)
     if not match or (match[3] and int(match[3]) == 0):
         return False
     ends = [names.get(end, int(end) if end.isdigit() else -1) for end in match.group(1, 2) if end]

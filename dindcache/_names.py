@@ -1,20 +1,74 @@
-"""Names of objects: which scope they live in, and that two constructs of a chart never write the same one."""
+"""Names of objects: no two constructs of an app write the same object."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from cdk8s import Chart
-from constructs import Construct
+from constructs import Construct, IConstruct
+
+# Kinds without a namespace; the last two are no objects, but there is one of each for a volume or a workload.
+_CLUSTER_KINDS = {"Namespace", "PersistentVolume", "StorageClass", "daemon of volume", "daemon of workload"}
+
+
+class ObjectName(NamedTuple):
+    """The kind, the name and the namespace of a Kubernetes object; no namespace stands for the chart's."""
+
+    kind: str
+    name: str
+    namespace: str | None = None
+
+
+# By app. It holds a reference to each app, as jsii itself does for the life of the process.
+_owners: dict[IConstruct, dict[tuple[str, str, str], str]] = {}
 
 
 def cluster_name(chart: Chart, id: str) -> str:
-    """A default for an object without a namespace: charts of two namespaces must not write the same one."""
-    namespace = chart.namespace
-    return f"{namespace}-{id}" if namespace else id
+    """Return the default name of an object without a namespace: a namespace has no dot, so no two pairs have one name."""
+    return f"{chart.namespace}.{id}" if chart.namespace else id
 
 
-def is_taken(owner: Construct, use: str) -> bool:
-    """Whether ``take`` was called for this use of ``owner``."""
-    return owner.node.try_find_child(use) is not None
+def chart_of(scope: Construct) -> Chart:
+    """Return the chart that a scope is in.
+
+    :raises ValueError: The scope is in no chart
+    """
+    try:
+        return Chart.of(scope)
+    except RuntimeError:
+        raise ValueError(f"scope must be a Chart or in one, got {scope.node.path!r}") from None
 
 
-def take(owner: Construct, use: str) -> None:
-    """Remember the use in the construct tree: a lookup costs the same however many there are, and nothing is synthesized."""
-    Construct(owner, use)
+def reserve(scope: Construct, id: str, *objects: ObjectName) -> None:
+    """Reserve the id of a construct and the names of its objects, all or none.
+
+    :raises ValueError: The scope has a child with this id, or another construct of the app creates one of the objects
+    """
+    if scope.node.try_find_child(id):
+        raise ValueError(f"id must be unique in its scope, got {id!r} twice in {scope.node.path!r}")
+    reserve_names(scope, f"{scope.node.path}/{id}", *objects)
+
+
+def reserve_names(scope: Construct, owner: str, *objects: ObjectName) -> None:
+    """Reserve the names of objects for an owner, all or none.
+
+    :raises ValueError: Another construct of the app creates one of the objects
+    """
+    chart, owners = chart_of(scope), _owners.setdefault(scope.node.root, {})
+    keys = [_key(chart, object_) for object_ in objects]
+    for key, (kind, name, _) in zip(keys, objects, strict=True):
+        if key in owners:
+            raise ValueError(f"{kind} {name!r} must be unique in an app, got it in {owners[key]!r} and in {owner!r}")
+    owners.update(dict.fromkeys(keys, owner))
+
+
+def reserved(app: IConstruct) -> Iterable[tuple[str, str, str]]:
+    """Return the kinds, scopes and names that constructs of an app have reserved."""
+    return _owners.get(app, {}).keys()
+
+
+def _key(chart: Chart, object_: ObjectName) -> tuple[str, str, str]:
+    if object_.kind in _CLUSTER_KINDS:
+        return object_.kind, "", object_.name
+    # Two charts without a namespace can be applied to two.
+    where = object_.namespace or chart.namespace or f"chart {chart.node.path}"
+    return object_.kind, where, object_.name

@@ -51,13 +51,14 @@ class Article(Chart):
             image="docker:dind",
             tls=NoTls(),
             engine=Engine(version="29"),  # which the tag does not say
-            relief=False,
+            disk_guard=False,
             registry_mirrors=["https://ot2k4d59.mirror.aliyuncs.com/"],
         )
+        daemon.container.env.add_variable("DOCKER_TLS_CERTDIR", EnvValue.from_value(""))
         daemon.container.env.add_variable("DOCKER_DRIVER", EnvValue.from_value("overlay2"))
         daemon.container.env.add_variable("DOCKER_HOST", EnvValue.from_value("tcp://0.0.0.0:2375"))
         # The article's job carries no label.
-        daemon.access.allow_clients(Namespaces.select(self, "clients", names=["kube-ops"]))
+        daemon.client_policy.allow_from(Namespaces.select(self, "clients", names=["kube-ops"]))
         clear_cache = PruneSchedule(
             self,
             "clear-cache",

@@ -6,11 +6,10 @@ cert-manager must be installed, in the namespace ``cert-manager``, where a Clust
 
 from pathlib import Path
 
-from cdk8s import ApiObjectMetadata, App, Chart, JsonPatch, Size
-from cdk8s_plus_27 import k8s
+from cdk8s import ApiObjectMetadata, App, Chart, Size
 from constructs import Construct
 
-from dindcache import CertManager, DindDaemon, LocalVolume
+from dindcache import BuildNamespace, CertManager, DindDaemon, LocalVolume
 from imports.io.cert_manager import (
     Certificate,
     CertificateSpec,
@@ -70,12 +69,7 @@ class DockerCache(Chart):
 
     def __init__(self, scope: Construct, id: str, *, cluster_issuer: str) -> None:
         super().__init__(scope, id, namespace="kube-ops", disable_resource_name_hashes=True)
-        namespace = k8s.KubeNamespace(
-            self,
-            "namespace",
-            metadata=k8s.ObjectMeta(name="kube-ops", labels={"pod-security.kubernetes.io/enforce": "privileged"}),
-        )
-        namespace.add_json_patch(JsonPatch.remove("/metadata/namespace"))
+        BuildNamespace(self, "namespace")
         volume = LocalVolume(self, "docker", hostname="node1", path="/mnt/k8s/docker", storage=Size.gibibytes(50))
         tls = CertManager(cluster_issuer=cluster_issuer, client_namespaces=["gitlab"])
         DindDaemon(self, "docker-dind", volume=volume, tls=tls)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cdk8s import App, Chart, Yaml
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parent / "unit" / "golden"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -68,7 +68,7 @@ def user_app(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     run(*pip, "--constraint", root / "constraints.txt", *directory.glob("*.whl"))
 
     def synthesize(*arguments: str) -> Path:
-        run(python, "-I", Path(__file__).parent / "user_app.py", *arguments)
+        run(python, "-I", Path(__file__).parent / "project" / "user_app.py", *arguments)
         return directory / "out" / "user-app.k8s.yaml"
 
     return synthesize

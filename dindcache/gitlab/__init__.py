@@ -1,6 +1,6 @@
-"""A daemon, said to GitLab: text that a Runner and pipelines read, no objects of a cluster."""
+"""A daemon for GitLab: text that a Runner and pipelines read, and no object of a cluster."""
 
+from dindcache.gitlab.ci import GitLabCi
 from dindcache.gitlab.runner import GitLabRunner
-from dindcache.gitlab.template import GitLabTemplate
 
-__all__ = ["GitLabRunner", "GitLabTemplate"]
+__all__ = ["GitLabCi", "GitLabRunner"]

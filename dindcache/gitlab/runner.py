@@ -8,30 +8,31 @@ from tomlkit.exceptions import ParseError
 from tomlkit.items import InlineTable
 
 from dindcache import _check
-from dindcache.access import Access
-from dindcache.daemon import CLIENT_PATH, DindDaemon
+from dindcache._typed import typed
+from dindcache.daemon import DindDaemon
 
 
 class GitLabRunner:
-    """What a GitLab Runner with the Kubernetes executor needs to give each of its jobs a daemon: text, no object of a cluster.
+    """The configuration of a GitLab Runner with the Kubernetes executor that gives each of its jobs a daemon.
 
-    Jobs get the daemon's host, a client's certificate and the label that lets them through. Their pods are not privileged, and
-    start no daemon of their own.
+    It is text, and no object of a cluster. Jobs get the daemon's host, a client certificate and the label that the
+    NetworkPolicy admits. Their pods are not privileged, and start no daemon of their own.
 
-    :param daemon: which one
-    :param namespace: where the Runner starts its jobs; one of the daemon's ``client_namespaces``, or its own
-    :raises ValueError: the namespace gets no client Secret, or one whose name cannot be a volume's, as a Runner has it
+    :param daemon: Daemon of the jobs
+    :param namespace: Namespace in which the Runner starts its jobs: one of the daemon's ``client_namespaces``, or its own
+    :raises ValueError: The namespace gets no client Secret, or the name of the Secret cannot be that of a volume, as a Runner
+        needs it
     """
 
+    @typed
     def __init__(self, *, daemon: DindDaemon, namespace: str) -> None:
-        self._environment = daemon.environment_from(_check.dns_label("runner's namespace", namespace))
-        self._secret = daemon.client_secret_from(namespace)
-        if self._secret:
-            _check.dns_label("client Secret's name, which a runner gives to a volume,", self._secret.name)
+        self._client = daemon.client(_check.dns_label("namespace", namespace))
+        if self._client.secret:
+            _check.dns_label("name of the client Secret", self._client.secret.name)
         self._namespace = namespace
 
     def config(self) -> str:
-        """The part of a ``config.toml`` that a Runner is registered with (``--template-config``)."""
+        """Return the part of a ``config.toml`` that a Runner is registered with (``--template-config``)."""
         document = tomlkit.document()
         runner = tomlkit.table()
         runner["executor"] = "kubernetes"
@@ -40,13 +41,14 @@ class GitLabRunner:
         self._set(runner)
         return tomlkit.dumps(document)
 
+    @typed
     def merged(self, config: str, *, name: str | None = None) -> str:
-        """A ``config.toml`` with this in it, and the rest of it as it was, byte for byte; merged once more it is the same.
+        """Return ``config`` with these settings merged in: the rest is preserved byte for byte, and merging is idempotent.
 
-        :param config: the text of the file
-        :param name: of the runner in it, where several have the Kubernetes executor
-        :raises ValueError: the text is no TOML, has no such runner or several, or the runner's jobs are in another namespace or
-            start a daemon of their own
+        :param config: Text of a ``config.toml``
+        :param name: Name of the runner in it. Defaults to the only one with the Kubernetes executor
+        :raises ValueError: The text is not the TOML of a Runner, has no such runner or several, or the runner's jobs are in
+            another namespace or start a daemon of their own
         """
         try:
             document = tomlkit.parse(config)
@@ -62,7 +64,7 @@ class GitLabRunner:
         return tomlkit.dumps(document)
 
     def helm_values(self) -> str:
-        """Values for the chart ``gitlab-runner``, to give to ``helm`` beside your own (``--values``)."""
+        """Return values of the chart ``gitlab-runner``, for ``helm --values`` in addition to your own."""
         lines = "".join(f"    {line}\n" if line else "\n" for line in self.config().splitlines())
         return f"runners:\n  config: |\n{lines}"
 
@@ -73,23 +75,24 @@ class GitLabRunner:
         for service in kubernetes.get("services", []):
             if "dind" in service.get("name", ""):
                 raise ValueError(f"runner must start no daemon of its own, got the service {service['name']!r}")
+        variables, secret = self._client.environment, self._client.secret
         environment = runner.setdefault("environment", tomlkit.array())
-        wanted = [f"{key}={value}" for key, value in self._environment.items()]
-        for word in [word for word in environment if word.partition("=")[0] in self._environment and word not in wanted]:
+        wanted = [f"{key}={value}" for key, value in variables.items()]
+        for word in [word for word in environment if word.partition("=")[0] in variables and word not in wanted]:
             environment.remove(word)
         missing = [word for word in wanted if word not in environment]
         if missing:
             environment.add_line(*missing)  # append would write them into a comment that ends the list
         _put(kubernetes, {"namespace": self._namespace, "privileged": False})
-        _put(_table(kubernetes, "pod_labels"), Access.CLIENT_LABELS)
-        if self._secret:
+        _put(_table(kubernetes, "pod_labels"), self._client.labels)
+        if secret:
             secrets = _table(kubernetes, "volumes").setdefault("secret", tomlkit.aot())
-            volume = next((volume for volume in secrets if volume.get("mount_path") == CLIENT_PATH), None)
+            volume = next((volume for volume in secrets if volume.get("mount_path") == self._client.mount_path), None)
             if volume is None:
                 volume = tomlkit.table()
                 secrets.append(volume)
-            _put(volume, {"name": self._secret.name, "mount_path": CLIENT_PATH, "read_only": True})
-            _put(_table(volume, "items"), self._secret.items)
+            _put(volume, {"name": secret.name, "mount_path": self._client.mount_path, "read_only": True})
+            _put(_table(volume, "items"), secret.items)
 
 
 def _table(parent: MutableMapping[str, Any], key: str) -> MutableMapping[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.cluster import NAMESPACE, Cluster
+from tests.framework.cluster import NAMESPACE, Cluster
 
 
 @pytest.fixture(scope="session")

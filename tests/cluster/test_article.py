@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.cluster import Cluster
+from tests.framework.cluster import Cluster
 
 MANIFEST = Path(__file__).parent.parent.parent / "examples" / "article.k8s.yaml"
 

@@ -11,7 +11,7 @@ from cdk8s import App, Cron, Yaml
 
 from dindcache import Prune, PruneSchedule
 from main import JOBS_NAMESPACE, NAMESPACE, DockerCache
-from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
+from tests.framework.cluster import REGISTRY, ROOT, Client, Cluster
 
 PATH = f"{ROOT}/cache"
 

@@ -12,8 +12,8 @@ import yaml
 from cdk8s import App, Chart, Duration, Size, Yaml
 
 from dindcache import CertManager, DindDaemon, GivenSecrets, LocalVolume
-from tests.cluster.certificates import FILES, openssl, served_certificate, sign
-from tests.cluster.cluster import ROOT, Client, Cluster
+from tests.framework.certificates import FILES, openssl, served_certificate, sign
+from tests.framework.cluster import ROOT, Client, Cluster
 
 HERE = Path(__file__).parent.parent.parent
 NAMESPACE, BUILDS = "dindcache-given", "dindcache-given-builds"
@@ -46,7 +46,7 @@ def chart_of(cluster: Cluster, tls: CertManager | GivenSecrets) -> tuple[Chart, 
     chart = Chart(App(), "given", namespace=NAMESPACE, disable_resource_name_hashes=True)
     volume = LocalVolume(chart, "docker", hostname=cluster.hostnames[0], path=f"{ROOT}/given", storage=Size.gibibytes(5))
     return chart, DindDaemon(
-        chart, APP, volume=volume, tls=tls, drain=Duration.seconds(30), registry_mirrors=cluster.registry_mirrors
+        chart, APP, volume=volume, tls=tls, drain_timeout=Duration.seconds(30), registry_mirrors=cluster.registry_mirrors
     )
 
 

@@ -10,7 +10,7 @@ from cdk8s import App, Chart, Duration, Size
 from cdk8s_plus_27 import ContainerResources, MemoryResources
 
 from dindcache import AddressPool, DindDaemon, Engine, LocalVolume, Ulimit
-from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
+from tests.framework.cluster import REGISTRY, ROOT, Client, Cluster
 
 NAMESPACE = "dindcache-crash"
 APP = "docker-dind"
@@ -37,8 +37,8 @@ def daemon(cluster: Cluster) -> Iterator[DindDaemon]:
             registry_certificates={"registry.example:5000": PEM},
             settings={"debug": True},
         ),
-        drain=Duration.minutes(2),
-        relief=False,  # it would make room
+        drain_timeout=Duration.minutes(2),
+        disk_guard=False,  # it would make room
         registry_mirrors=cluster.registry_mirrors,
         insecure_registries=[REGISTRY],
         resources=ContainerResources(memory=MemoryResources(limit=Size.mebibytes(1000))),

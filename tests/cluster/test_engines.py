@@ -6,7 +6,7 @@ import pytest
 from cdk8s import App, Chart, Duration, Size
 
 from dindcache import DindDaemon, Engine, ImageStore, LocalVolume
-from tests.cluster.cluster import ROOT, Client, Cluster
+from tests.framework.cluster import ROOT, Client, Cluster
 
 NAMESPACE = "dindcache-engines"
 APP = "docker-dind"
@@ -30,7 +30,7 @@ class Data:
             volume=volume,
             image=image,
             engine=Engine(image_store=store),
-            drain=Duration.seconds(0),
+            drain_timeout=Duration.seconds(0),
             registry_mirrors=self.cluster.registry_mirrors,
             insecure_registries=self.cluster.mirror_hosts,
         )

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 from cdk8s import App, Chart, Duration, Size
 
-from dindcache import DindDaemon, Engine, GarbageCollection, ImageStore, LocalVolume, Unused
-from tests.cluster.cluster import ROOT, Client, Cluster
+from dindcache import DindDaemon, Engine, BuildCache, ImageStore, LocalVolume, CacheRule
+from tests.framework.cluster import ROOT, Client, Cluster
 
 NAMESPACE = "dindcache-gc"
 APP = "docker-dind"
@@ -26,21 +26,22 @@ class Builder:
         chart = Chart(App(), "gc", namespace=NAMESPACE, disable_resource_name_hashes=True)
         volume = LocalVolume(chart, "docker", hostname=self.cluster.hostnames[0], path=PATH, storage=Size.mebibytes(VOLUME))
         older = "27" in image
-        collection = GarbageCollection(
+        collection = BuildCache(
             reserved_space=None if older else Size.mebibytes(RESERVED),
             max_used_space=Size.mebibytes(MAX_USED),
             min_free_space=None if older else Size.mebibytes(MIN_FREE),
-            sources=Unused(longer_than=Duration.minutes(90), above=Size.mebibytes(31)),
-            cache_mounts=Unused(longer_than=Duration.days(14), above=Size.mebibytes(30)),
+            sources=CacheRule(unused_for=Duration.minutes(90), when_larger_than=Size.mebibytes(31)),
+            cache_mounts=CacheRule(unused_for=Duration.days(14), when_larger_than=Size.mebibytes(30)),
         )
         daemon = DindDaemon(
             chart,
             APP,
             volume=volume,
             image=image,
-            engine=Engine(image_store=store, garbage_collection=collection),
-            relief=False,  # which makes room before the engine does
-            drain=Duration.seconds(0),
+            engine=Engine(image_store=store),
+            build_cache=collection,
+            disk_guard=False,  # which makes room before the engine does
+            drain_timeout=Duration.seconds(0),
             registry_mirrors=self.cluster.registry_mirrors,
             insecure_registries=self.cluster.mirror_hosts,
         )

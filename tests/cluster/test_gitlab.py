@@ -9,9 +9,9 @@ import yaml
 from cdk8s import Duration, Yaml
 
 from dindcache import DindDaemon
-from dindcache.gitlab import GitLabRunner, GitLabTemplate
-from tests.cluster.cluster import REGISTRY, Cluster
-from tests.cluster.jobs import daemon_of_jobs
+from dindcache.gitlab import GitLabRunner, GitLabCi
+from tests.framework.cluster import REGISTRY, Cluster
+from tests.framework.jobs import daemon_of_jobs
 
 NAMESPACE, JOBS = "dindcache-gitlab", "dindcache-gitlab-jobs"
 COMPOSE = """services:
@@ -70,7 +70,7 @@ def run_job(cluster: Cluster, daemon: DindDaemon, name: str, script: str, *, lab
 
 def from_template(daemon: DindDaemon, job: str, number: int, script: str = "", wait: int = 60) -> str:
     """A job of the template as one script, with a script of its own for ``.docker``."""
-    jobs = yaml.safe_load(GitLabTemplate(daemon=daemon, wait=Duration.seconds(wait)).template())
+    jobs = yaml.safe_load(GitLabCi(daemon=daemon, wait=Duration.seconds(wait)).template())
     variables = {
         "CI_JOB_ID": number,
         "CI_JOB_URL": f"https://gitlab.example/group/app/-/jobs/{number}",

@@ -7,10 +7,10 @@ import pytest
 from cdk8s import Duration
 
 from dindcache import DindDaemon
-from dindcache.gitlab import GitLabTemplate
-from tests.cluster.cluster import REGISTRY, Client, Cluster
-from tests.cluster.jobs import daemon_of_jobs
-from tests.cluster.pipeline import Project, missing, relay
+from dindcache.gitlab import GitLabCi
+from tests.framework.cluster import REGISTRY, Client, Cluster
+from tests.framework.jobs import daemon_of_jobs
+from tests.framework.pipeline import Project, missing, relay
 
 NAMESPACE, JOBS = "dindcache-pipeline", "dindcache-pipeline-jobs"
 IMAGE = f"{REGISTRY}/pipeline"
@@ -43,7 +43,7 @@ def client(cluster: Cluster, daemon: DindDaemon) -> Client:
 
 @pytest.fixture(scope="module")
 def project(client: Client, daemon: DindDaemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    template = GitLabTemplate(daemon=daemon, wait=Duration.minutes(2))
+    template = GitLabCi(daemon=daemon, wait=Duration.minutes(2))
     with relay(client, daemon) as port:
         project = Project(tmp_path_factory.mktemp("project"), client, daemon, port)
         project.commit(

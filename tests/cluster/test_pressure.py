@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from cdk8s import App, Chart, Duration, Size
 
-from dindcache import DindDaemon, Engine, ImageStore, Keep, LocalVolume, NoTls
-from tests.cluster.cluster import ROOT, Client, Cluster
+from dindcache import DindDaemon, Engine, ImageStore, Retention, LocalVolume, NoTls
+from tests.framework.cluster import ROOT, Client, Cluster
 
 NAMESPACE = "dindcache-pressure"
 # With the oldest engine and the newest.
@@ -30,8 +30,8 @@ def clients(cluster: Cluster) -> Iterator[dict[str, Client]]:
             image=IMAGES[name],
             tls=NoTls(),
             engine=Engine(image_store=ImageStore(name)),
-            keep=Keep(images=["kept*"], longest_job=Duration.seconds(SECONDS)),
-            drain=Duration.seconds(5),
+            retention=Retention(images=["kept*"], max_job_duration=Duration.seconds(SECONDS)),
+            drain_timeout=Duration.seconds(5),
             registry_mirrors=cluster.registry_mirrors,
             insecure_registries=cluster.mirror_hosts,
         )

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 from cdk8s import App, Chart, Cron, Duration, Size
 
-from dindcache import DindDaemon, Engine, ImageStore, Keep, LocalVolume, NoTls, PruneSchedule
-from tests.cluster.cluster import ROOT, Client, Cluster
+from dindcache import DindDaemon, Engine, ImageStore, Retention, LocalVolume, NoTls, PruneSchedule
+from tests.framework.cluster import ROOT, Client, Cluster
 
 NAMESPACE = "dindcache-prune"
 NAMES = ["dind27-overlay2", "dind28-containerd", "dind29-overlay2", "dind29-containerd"]
@@ -54,9 +54,9 @@ def daemons(cluster: Cluster) -> Iterator[dict[str, DindDaemon]]:
             image=f"docker:{release}-dind",
             tls=NoTls(),
             engine=Engine(image_store=ImageStore(store)),
-            keep=Keep(images=["registry.example/*/*:1"], longest_job=Duration.seconds(BUSY)),
-            relief=False,  # which would remove what is as old when the node's disk is nearly full
-            drain=Duration.seconds(5),
+            retention=Retention(images=["registry.example/*/*:1"], max_job_duration=Duration.seconds(BUSY)),
+            disk_guard=False,  # which would remove what is as old when the node's disk is nearly full
+            drain_timeout=Duration.seconds(5),
             registry_mirrors=cluster.registry_mirrors,
             insecure_registries=cluster.mirror_hosts,
         )

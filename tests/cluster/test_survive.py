@@ -9,7 +9,7 @@ import pytest
 from cdk8s import App, Chart, Duration, Size, Yaml
 
 from dindcache import DindDaemon, LocalVolume
-from tests.cluster.cluster import REGISTRY, ROOT, Client, Cluster
+from tests.framework.cluster import REGISTRY, ROOT, Client, Cluster
 
 NAMESPACE = "dindcache-survive"
 APP = "docker-dind"
@@ -26,7 +26,7 @@ def survive_chart(
         APP,
         volume=volume,
         image=image,
-        drain=drain or Duration.minutes(4),
+        drain_timeout=drain or Duration.minutes(4),
         registry_mirrors=cluster.registry_mirrors,
         insecure_registries=[REGISTRY],
     )
@@ -116,7 +116,7 @@ def uids(cluster: Cluster) -> list[str]:
 
 def test_a_drain_ends_under_a_steady_load_of_new_builds(cluster, client, settled):
     drain = 120
-    chart, _ = survive_chart(cluster, drain=Duration.seconds(drain))
+    chart, _ = survive_chart(cluster, drain_timeout=Duration.seconds(drain))
     cluster.apply(chart)
     cluster.rollout(NAMESPACE, APP)
     client.write_project("/tmp/steady")

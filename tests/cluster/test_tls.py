@@ -11,8 +11,8 @@ import pytest
 from cdk8s import App, Chart, Cron, Duration, Size, Yaml
 
 from dindcache import DindDaemon, LocalVolume, NoTls, PruneSchedule, SelfIssued
-from tests.cluster.certificates import secret, served_certificate, sign
-from tests.cluster.cluster import ROOT, Client, Cluster, idle_deployment
+from tests.framework.certificates import secret, served_certificate, sign
+from tests.framework.cluster import ROOT, Client, Cluster, idle_deployment
 
 NAMESPACE, BUILDS, STRANGERS = "dindcache-tls", "dindcache-tls-builds", "dindcache-tls-strangers"
 APP, OTHER = "docker-dind", "other-dind"
@@ -32,8 +32,8 @@ def tls_chart(cluster: Cluster, tls: SelfIssued | NoTls | None = None, name: str
         name,
         volume=volume,
         tls=tls or SelfIssued(client_namespaces=[BUILDS]),
-        reload=Duration.minutes(10),
-        drain=Duration.seconds(60),
+        reload_timeout=Duration.minutes(10),
+        drain_timeout=Duration.seconds(60),
         registry_mirrors=cluster.registry_mirrors,
     )
     PruneSchedule(chart, "clear", daemon=daemon, schedule=Cron.annually())
@@ -49,7 +49,7 @@ def daemon(cluster: Cluster) -> Iterator[DindDaemon]:
     chart, daemon = tls_chart(cluster)
     cluster.apply(chart)
     # It runs each hour by itself, and would undo what is issued here as at a later time.
-    cluster.kubectl("patch", "cronjob", f"{APP}-issuer", f"--namespace={NAMESPACE}", '--patch={"spec": {"suspend": true}}')
+    cluster.kubectl("patch", "cronjob", f"{APP}-certs", f"--namespace={NAMESPACE}", '--patch={"spec": {"suspend": true}}')
     cluster.rollout(NAMESPACE, APP)
     yield daemon
     volumes = [f"{kind}/{NAMESPACE}-{name}-data" for kind in ("persistentvolume", "storageclass") for name in (APP, OTHER)]
@@ -82,7 +82,7 @@ def issue(cluster: Cluster, *names: str, later: int = 0) -> None:
     """Run the CronJob by hand, under each name at once, as at another time."""
     jobs = []
     for name in names:
-        arguments = ["create", "job", name, f"--namespace={NAMESPACE}", f"--from=cronjob/{APP}-issuer"]
+        arguments = ["create", "job", name, f"--namespace={NAMESPACE}", f"--from=cronjob/{APP}-certs"]
         job = json.loads(cluster.kubectl(*arguments, "--dry-run=client", "-o", "json"))
         del job["metadata"]["ownerReferences"]  # the CronJob removes what is done, but for one
         environment = job["spec"]["template"]["spec"]["initContainers"][0]["env"]
@@ -175,7 +175,7 @@ def test_who_has_no_place_is_not_connected(cluster, daemon, client):
 
 
 def test_the_issuer_may_write_its_secrets_and_nothing_else(cluster, daemon):
-    account = f"--as=system:serviceaccount:{NAMESPACE}:{APP}-issuer"
+    account = f"--as=system:serviceaccount:{NAMESPACE}:{APP}-certs"
     names = {
         NAMESPACE: {f"{APP}-ca-1", f"{APP}-server", f"{APP}-client"},
         BUILDS: {f"{APP}--{NAMESPACE}-client"},
@@ -253,7 +253,7 @@ def test_a_renewal_reaches_the_daemon_after_the_build_in_flight(cluster, client,
 
 
 def test_a_change_of_the_ca_with_old_and_new_clients_at_work(cluster, client, builder, settled, tmp_path):
-    chart, _ = tls_chart(cluster, SelfIssued(client_namespaces=[BUILDS], generation=2))
+    chart, _ = tls_chart(cluster, SelfIssued(client_namespaces=[BUILDS], ca_generation=2))
     handover = next(
         int(variable["value"])
         for manifest in chart.to_json()

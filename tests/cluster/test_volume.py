@@ -7,7 +7,7 @@ import pytest
 from cdk8s import App, Chart, Duration, Size, Yaml
 
 from dindcache import DindDaemon, LocalVolume, NoTls
-from tests.cluster.cluster import ROOT, Cluster
+from tests.framework.cluster import ROOT, Cluster
 
 NAMESPACE = "dindcache-volume"
 VOLUME = f"{NAMESPACE}-docker"
@@ -23,7 +23,7 @@ def volume_chart(cluster: Cluster, *, hostname: str | None = None, path: str = f
 def quick_daemon(cluster: Cluster, chart: Chart, name: str, volume: LocalVolume) -> None:
     """Without what takes time and is not this file's matter: certificates and a drain."""
     mirrors = cluster.registry_mirrors
-    DindDaemon(chart, name, volume=volume, tls=NoTls(), drain=Duration.seconds(0), registry_mirrors=mirrors)
+    DindDaemon(chart, name, volume=volume, tls=NoTls(), drain_timeout=Duration.seconds(0), registry_mirrors=mirrors)
 
 
 @pytest.fixture(autouse=True)

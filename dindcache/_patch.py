@@ -1,0 +1,32 @@
+"""Patches for what cdk8s and cdk8s-plus-27 have no props for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cdk8s import ApiObject, JsonPatch
+from cdk8s_plus_27 import CronJob, Workload
+
+
+def patch_pod(
+    workload: Workload, fields: Mapping[str, Any] | None = None, *, containers: Mapping[str, Mapping[str, Any]] | None = None
+) -> None:
+    """Add fields to the pod of a workload, and to its containers and init containers by their names.
+
+    :param fields: Values by their path in the pod's ``spec``, such as ``priorityClassName``. Empty ones are left out
+    :param containers: The same for each container, such as ``{"docker": {"livenessProbe/periodSeconds": 5}}``
+    """
+    spec = "/spec/jobTemplate/spec/template/spec" if isinstance(workload, CronJob) else "/spec/template/spec"
+    values = {f"{spec}/{path}": value for path, value in (fields or {}).items()}
+    paths = {
+        container.name: f"{spec}/{kind}/{i}"
+        for kind, found in (("containers", workload.containers), ("initContainers", workload.init_containers))
+        for i, container in enumerate(found)
+    }
+    for name, additions in (containers or {}).items():
+        values |= {f"{paths[name]}/{path}": value for path, value in additions.items()}
+    ApiObject.of(workload).add_json_patch(*(JsonPatch.add(path, value) for path, value in values.items() if value))
+
+
+def without_namespace(api_object: ApiObject) -> None:
+    """Remove the namespace that cdk8s adds to every object of a chart, also to objects that have none."""
+    api_object.add_json_patch(JsonPatch.remove("/metadata/namespace"))

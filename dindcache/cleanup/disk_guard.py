@@ -1,0 +1,106 @@
+"""The container that reclaims space on a daemon's disk before the disk is full."""
+
+from cdk8s import Size
+from cdk8s_plus_27 import (
+    Container,
+    ContainerResources,
+    ContainerSecurityContextProps,
+    Cpu,
+    CpuResources,
+    Deployment,
+    EmptyDirMedium,
+    EnvValue,
+    ImagePullPolicy,
+    MemoryResources,
+    Volume,
+)
+from constructs import Construct
+
+from dindcache._patch import patch_pod
+from dindcache._scripts import SCRIPTS_DIRECTORY, SCRIPTS_PATH, script_command
+from dindcache.cleanup.retention import Retention
+
+# Percent of the disk's space and inodes. The kubelet evicts the pod at 15 and 5, where the disk is the node's.
+_LOW, _ENOUGH = (20, 10), (25, 15)
+_URGENT, _URGENT_ENOUGH = (17, 8), (20, 10)
+_DAY = 86400
+
+
+class DiskGuard(Construct):
+    """A container next to the engine that polls the file system every five seconds and reclaims space when it is nearly full.
+
+    Below 20 % free space or 10 % free inodes it removes images and then build cache, the least recently used first, until 25 %
+    and 15 % are free: before the kubelet would evict the pod.
+
+    It is not a TLS client: it talks to the engine over a second Unix socket, so a drain does not wait for it. It runs as root,
+    because only root can use the socket and read the data root, but with no capabilities and with the data root mounted
+    read-only.
+
+    :param deployment: Deployment of the daemon, which has the engine's container
+    :param image: Image of the engine, so that no other is pulled
+    :param data: Volume with the data root
+    :param scripts: Volume with the directory of the scripts
+    :param retention: What stays
+    """
+
+    NAME = "disk-guard"
+    """Name of the container."""
+
+    SOCKET_PATH = "/run/dindcache"
+    """Directory of the engine's second socket."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        deployment: Deployment,
+        image: str,
+        data: Volume,
+        scripts: Volume,
+        retention: Retention,
+    ) -> None:
+        super().__init__(scope, id)
+        (engine,) = deployment.containers
+        # In memory: on a full disk the engine could not create it.
+        memory = EmptyDirMedium.MEMORY
+        socket = Volume.from_empty_dir(self, "socket", "engine-socket", medium=memory, size_limit=Size.mebibytes(1))
+        engine.mount(self.SOCKET_PATH, socket)
+        self.container: Container = deployment.add_container(
+            name=self.NAME,
+            image=image,
+            image_pull_policy=ImagePullPolicy.IF_NOT_PRESENT,
+            command=script_command("guard-disk.sh"),
+            env_variables={name: EnvValue.from_value(value) for name, value in _environment(retention).items()},
+            resources=ContainerResources(
+                cpu=CpuResources(request=Cpu.millis(10), limit=Cpu.units(1)),
+                memory=MemoryResources(request=Size.mebibytes(16), limit=Size.mebibytes(256)),
+            ),
+            security_context=ContainerSecurityContextProps(ensure_non_root=False, user=0),
+        )
+        self.container.mount(SCRIPTS_PATH, scripts, sub_path=SCRIPTS_DIRECTORY, read_only=True)
+        self.container.mount("/var/lib/docker/", data, read_only=True)
+        self.container.mount(self.SOCKET_PATH, socket, read_only=True)
+        patch_pod(deployment, containers={self.NAME: UNPRIVILEGED_ROOT})
+
+
+UNPRIVILEGED_ROOT = {
+    "securityContext/capabilities": {"drop": ["ALL"]},
+    "securityContext/seccompProfile": {"type": "RuntimeDefault"},
+    # Otherwise a runtime on SELinux relabels every file of the data root when the container starts.
+    "securityContext/seLinuxOptions": {"type": "spc_t"},
+}
+"""Fields of a container that opens the data root and is not privileged."""
+
+
+def _environment(retention: Retention) -> dict[str, str]:
+    job = int(retention.max_job_duration.to_seconds())
+    return {
+        **retention.environment,
+        "LOW_PERCENT": "{} {}".format(*_LOW),
+        "ENOUGH_PERCENT": "{} {}".format(*_ENOUGH),
+        "URGENT_PERCENT": "{} {}".format(*_URGENT),
+        "URGENT_ENOUGH_PERCENT": "{} {}".format(*_URGENT_ENOUGH),
+        # What was used a week ago goes first, and nothing that a job may still need.
+        "AGES_SECONDS": " ".join(str(max(job, age)) for age in (7 * _DAY, _DAY, job)),
+    }

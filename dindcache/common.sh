@@ -1,0 +1,17 @@
+#!/bin/sh
+# Functions that the scripts share. Each script sources this file from its own directory.
+
+# log TEXT...: write a line to the log of the container.
+log() { echo "dindcache: $*" >&2; }
+
+# now: print the seconds since the start of the node, which no change of its clock affects.
+now() { cut -d. -f1 /proc/uptime; }
+
+# engine_answers: ask the engine on its own socket, whatever DOCKER_HOST says.
+engine_answers() { timeout 5 docker --host=unix:///var/run/docker.sock version >/dev/null 2>&1; }
+
+# is_key_pair CERTIFICATE KEY: whether the private key belongs to the certificate.
+is_key_pair() {
+    public=$(openssl x509 -in "$1" -noout -pubkey 2>/dev/null) &&
+        [ "$public" = "$(openssl pkey -in "$2" -pubout 2>/dev/null)" ]
+}

@@ -1,0 +1,88 @@
+"""What a pod needs to use a daemon."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from cdk8s_plus_27 import EnvValue, Workload
+
+from dindcache import _check
+from dindcache._names import ObjectName, reserve_names
+from dindcache._typed import check_fields, typed
+from dindcache.network import CLIENT_LABELS
+from dindcache.tls.certificates import CertificateSecret
+
+_VOLUME = "docker-certificate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """Everything that a pod in one namespace needs to use a daemon.
+
+    :param daemon: Name of the daemon
+    :param host: ``DOCKER_HOST`` of the daemon, as this namespace resolves it
+    :param secret: Secret with the client certificate; None for a daemon without TLS
+    """
+
+    daemon: str
+    host: str
+    secret: CertificateSecret | None
+
+    def __post_init__(self) -> None:
+        """Validate the values."""
+        check_fields(self)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels of the pod, which the daemon's NetworkPolicy admits."""
+        return dict(CLIENT_LABELS)
+
+    @property
+    def mount_path(self) -> str:
+        """Directory of the client certificate in each container, where Docker's documentation has it."""
+        return "/certs/client"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of each container that runs ``docker``."""
+        tls = {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": self.mount_path} if self.secret else {}
+        return {"DOCKER_HOST": self.host, **tls}
+
+    @typed
+    def pod_template(self, *, container: str) -> dict[str, Any]:
+        """Return the same as the plain data of a pod template, for workloads that are not cdk8s constructs.
+
+        Merge it into the values of a Helm chart, a runner's pod template or a workflow (``docs/other-ci.md``).
+
+        :param container: Name of the container that runs ``docker``
+        :raises ValueError: The name is not one of a container
+        """
+        _check.dns_label("container", container)
+        variables = [{"name": name, "value": value} for name, value in self.environment.items()]
+        found: dict[str, Any] = {"name": container, "env": variables}
+        spec: dict[str, Any] = {"containers": [found]}
+        if self.secret:
+            found["volumeMounts"] = [{"name": _VOLUME, "mountPath": self.mount_path, "readOnly": True}]
+            spec["volumes"] = [self.secret.plain_volume(_VOLUME)]
+        return {"metadata": {"labels": self.labels}, "spec": spec}
+
+    @typed
+    def connect(self, workload: Workload) -> None:
+        """Give a workload's pods the labels, and each container that it has now the variables and the certificate.
+
+        :param workload: Deployment, Job, CronJob or other workload of cdk8s-plus
+        :raises ValueError: The workload has no container yet, or is already the client of a daemon
+        """
+        containers = [*workload.init_containers, *workload.containers]
+        path = workload.node.path
+        if not containers:
+            raise ValueError(f"workload must have its containers before it connects, got none in {path!r}")
+        reserve_names(workload, f"client of {self.daemon}", ObjectName("daemon of workload", path))
+        volume = self.secret and self.secret.volume(workload, _VOLUME)
+        for label, value in self.labels.items():
+            workload.pod_metadata.add_label(label, value)
+        for container in containers:
+            environment = container.env
+            for variable, value in self.environment.items():
+                environment.add_variable(variable, EnvValue.from_value(value))
+            if volume:
+                container.mount(self.mount_path, volume, read_only=True)

@@ -1,0 +1,93 @@
+"""The times of a daemon, all of which follow from its two timeouts."""
+
+from dataclasses import dataclass
+
+from cdk8s import Duration
+
+from dindcache import _check
+
+# After a drain: the engine gives its containers 15 s, then ends itself.
+_SHUTDOWN_SECONDS = 60
+# The time in which an engine recovers a large data root after a crash.
+_RECOVERY_SECONDS = 600
+# The time until the kubelet has written a changed Secret into a pod: its sync period and that of its cache, a minute each, with
+# a wide margin.
+_SYNC_SECONDS = 600
+# Kubernetes reads a deadline as an integer of 32 bits.
+_LONGEST_DEADLINE = (1 << 31) - 1
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The times of a daemon, in seconds.
+
+    :param drain: Time that a pod waits for its clients before it ends, at most
+    :param reload: Time that a daemon with a renewed certificate waits for a moment without clients, at most
+    """
+
+    drain: int
+    reload: int
+
+    @staticmethod
+    def of(*, drain_timeout: Duration, reload_timeout: Duration) -> "Timing":
+        """Return the times that follow from two timeouts.
+
+        :raises ValueError: A timeout is not a whole number of seconds, or too long for Kubernetes
+        """
+        drain = _check.whole_seconds("drain_timeout", drain_timeout, least=0)
+        reload = _check.whole_seconds("reload_timeout", reload_timeout, least=0)
+        timing = Timing(drain=drain, reload=reload)
+        if timing.progress_deadline > _LONGEST_DEADLINE:
+            longest = (_LONGEST_DEADLINE - _SHUTDOWN_SECONDS - _RECOVERY_SECONDS) // 2
+            raise ValueError(f"drain_timeout must be at most {longest} s, got {drain} s")
+        return timing
+
+    @property
+    def reject_after(self) -> int:
+        """Time of a drain after which new clients are rejected, so that a busy daemon ends."""
+        return self.drain // 2
+
+    @property
+    def unavailable(self) -> int:
+        """Time in which an ending daemon accepts no new clients, at most."""
+        return self.drain - self.reject_after + _SHUTDOWN_SECONDS
+
+    @property
+    def grace_period(self) -> int:
+        """Time between a pod's deletion and its forced end."""
+        return self.drain + _SHUTDOWN_SECONDS
+
+    @property
+    def startup(self) -> int:
+        """Time in which a started engine answers: a predecessor can drain meanwhile."""
+        return self.drain + _RECOVERY_SECONDS
+
+    @property
+    def progress_deadline(self) -> int:
+        """Time of a rollout, at most."""
+        return self.grace_period + self.startup
+
+    @property
+    def reload_drain(self) -> int:
+        """Time of a drain for a renewed certificate, at most."""
+        return self.reload + self.drain
+
+    @property
+    def reload_reject_after(self) -> int:
+        """Time of a drain for a renewed certificate after which new clients are rejected."""
+        return self.reload + self.reject_after
+
+    @property
+    def rollout(self) -> int:
+        """Time until the daemon serves a renewed certificate, at most."""
+        return self.reload_drain + _SYNC_SECONDS
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of the scripts that drain."""
+        return {
+            "DRAIN_SECONDS": str(self.drain),
+            "DRAIN_REJECT_AFTER_SECONDS": str(self.reject_after),
+            "RELOAD_DRAIN_SECONDS": str(self.reload_drain),
+            "RELOAD_REJECT_AFTER_SECONDS": str(self.reload_reject_after),
+        }

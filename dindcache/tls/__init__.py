@@ -1,0 +1,9 @@
+"""How a daemon and its clients trust each other."""
+
+from dindcache.tls.cert_manager import CertManager
+from dindcache.tls.certificates import CertificateSecret, Tls
+from dindcache.tls.given_secrets import GivenSecrets
+from dindcache.tls.no_tls import NoTls
+from dindcache.tls.self_issued import SelfIssued
+
+__all__ = ["CertManager", "CertificateSecret", "GivenSecrets", "NoTls", "SelfIssued", "Tls"]

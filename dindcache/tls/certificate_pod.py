@@ -1,0 +1,174 @@
+"""The pod that issues certificates and publishes them as Secrets."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from cdk8s_plus_27 import k8s
+
+from dindcache._scripts import SCRIPTS_PATH, script_command
+from dindcache.pod import PodOptions
+from dindcache.tls.certificates import DaemonIdentity
+
+STATE_LABEL = "dindcache/certificates"
+"""Label of a Job that issues certificates: the checksum of what it applies."""
+
+_USER = 10000  # above the users of a node
+_TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - where kubectl looks
+
+PodTemplate = Callable[[str], k8s.PodTemplateSpec]
+"""A pod template by the checksum of the Job that it is for."""
+
+
+def certificate_pod(
+    *,
+    daemon: DaemonIdentity,
+    service_account: str,
+    kubectl_image: str,
+    environment: Mapping[str, str],
+    secrets: Mapping[str, str],
+    options: PodOptions,
+) -> PodTemplate:
+    """Return the template of the pod.
+
+    :param daemon: Daemon that the certificates are for
+    :param service_account: Name of its ServiceAccount and of the ConfigMap with its scripts
+    :param kubectl_image: Image that publishes the Secrets
+    :param environment: Variables of the script that issues
+    :param secrets: Names of the Secrets that exist already, by the directory that they are mounted at
+    :param options: Options of the pod
+    """
+    issued = [k8s.VolumeMount(name=key, mount_path=f"/issued/{key}", read_only=True) for key in secrets]
+    issue = k8s.Container(
+        name="issue",
+        image=daemon.image,
+        command=script_command("issue.sh"),
+        env=[_namespace(), *(k8s.EnvVar(name=key, value=value) for key, value in environment.items())],
+        volume_mounts=[
+            k8s.VolumeMount(name="work", mount_path="/work"),
+            k8s.VolumeMount(name="out", mount_path="/out"),
+            k8s.VolumeMount(name="config", mount_path=SCRIPTS_PATH, read_only=True),
+            *issued,
+        ],
+        **_container(),
+    )
+    # Keys are never on a disk of the node.
+    memory = k8s.EmptyDirVolumeSource(medium="Memory")
+    volumes = [
+        k8s.Volume(name="work", empty_dir=memory),
+        k8s.Volume(name="out", empty_dir=memory),
+        k8s.Volume(name="config", config_map=k8s.ConfigMapVolumeSource(name=service_account)),
+        *(
+            k8s.Volume(name=key, secret=k8s.SecretVolumeSource(secret_name=name, optional=True, default_mode=0o440))
+            for key, name in secrets.items()
+        ),
+        k8s.Volume(name="token", projected=_token()),
+    ]
+
+    def template(state: str) -> k8s.PodTemplateSpec:
+        spec = k8s.PodSpec(
+            service_account_name=service_account,
+            automount_service_account_token=False,  # the container that issues needs none
+            restart_policy="Never",  # a retry mounts what another run has issued in the meantime
+            affinity=_away_from(daemon),
+            security_context=k8s.PodSecurityContext(
+                run_as_non_root=True,
+                run_as_user=_USER,
+                run_as_group=_USER,
+                fs_group=_USER,
+                seccomp_profile=k8s.SeccompProfile(type="RuntimeDefault"),
+            ),
+            init_containers=[
+                _kubectl("end-predecessors", kubectl_image, "delete", f"--raw={_predecessors(daemon, state)}"),
+                issue,
+                _kubectl("publish-ca", kubectl_image, *_apply("ca.yaml")),
+            ],
+            containers=[_kubectl("publish", kubectl_image, *_apply("certificates.yaml"))],
+            volumes=volumes,
+            image_pull_secrets=[k8s.LocalObjectReference(name=name) for name in options.image_pull_secrets or ()] or None,
+            tolerations=list(options.tolerations or ()) or None,
+            priority_class_name=options.priority_class_name,
+        )
+        metadata = k8s.ObjectMeta(annotations=options.annotations, labels=options.labels)
+        return k8s.PodTemplateSpec(metadata=metadata if options.annotations or options.labels else None, spec=spec)
+
+    return template
+
+
+def _predecessors(daemon: DaemonIdentity, state: str) -> str:
+    # By the collection, for which a Role needs no right to read Jobs.
+    selector = {"labelSelector": f"app={daemon.name},{STATE_LABEL},{STATE_LABEL}!={state}"}
+    return f"/apis/batch/v1/namespaces/$(NAMESPACE)/jobs?{urlencode({**selector, 'propagationPolicy': 'Background'})}"
+
+
+def _apply(file: str) -> list[str]:
+    return ["apply", "--server-side", "--force-conflicts", "--field-manager=dindcache", f"--filename=/out/{file}"]
+
+
+def _kubectl(name: str, image: str, *arguments: str) -> k8s.Container:
+    return k8s.Container(
+        name=name,
+        image=image,
+        command=["kubectl"],
+        args=list(arguments),
+        env=[_namespace(), k8s.EnvVar(name="HOME", value="/tmp")],  # noqa: S108 - its cache, which goes nowhere
+        volume_mounts=[
+            k8s.VolumeMount(name="out", mount_path="/out", read_only=True),
+            k8s.VolumeMount(name="token", mount_path=_TOKEN_PATH, read_only=True),
+        ],
+        **_container(),
+    )
+
+
+def _namespace() -> k8s.EnvVar:
+    field = k8s.ObjectFieldSelector(field_path="metadata.namespace")
+    return k8s.EnvVar(name="NAMESPACE", value_from=k8s.EnvVarSource(field_ref=field))
+
+
+def _container() -> dict[str, Any]:
+    """Return what all containers have; the resources are for namespaces with a quota, and the cluster tests run within them."""
+
+    def amounts(cpu: str, memory: str) -> dict[str, k8s.Quantity]:
+        return {"cpu": k8s.Quantity.from_string(cpu), "memory": k8s.Quantity.from_string(memory)}
+
+    return {
+        "image_pull_policy": "IfNotPresent",
+        "resources": k8s.ResourceRequirements(requests=amounts("10m", "64Mi"), limits=amounts("1", "256Mi")),
+        "security_context": k8s.SecurityContext(
+            allow_privilege_escalation=False,
+            read_only_root_filesystem=True,
+            capabilities=k8s.Capabilities(drop=["ALL"]),
+        ),
+    }
+
+
+def _away_from(daemon: DaemonIdentity) -> k8s.Affinity:
+    """Prefer another node than the daemon's, where every client is root."""
+    elsewhere = k8s.PodAffinityTerm(
+        topology_key="kubernetes.io/hostname", label_selector=k8s.LabelSelector(match_labels={"app": daemon.name})
+    )
+    pods = k8s.PodAntiAffinity(
+        preferred_during_scheduling_ignored_during_execution=[
+            k8s.WeightedPodAffinityTerm(weight=100, pod_affinity_term=elsewhere)
+        ]
+    )
+    if daemon.hostname is None:
+        return k8s.Affinity(pod_anti_affinity=pods)
+    # The daemon may not have been scheduled yet.
+    other = k8s.NodeSelectorRequirement(key="kubernetes.io/hostname", operator="NotIn", values=[daemon.hostname])
+    node = k8s.PreferredSchedulingTerm(weight=100, preference=k8s.NodeSelectorTerm(match_expressions=[other]))
+    nodes = k8s.NodeAffinity(preferred_during_scheduling_ignored_during_execution=[node])
+    return k8s.Affinity(node_affinity=nodes, pod_anti_affinity=pods)
+
+
+def _token() -> k8s.ProjectedVolumeSource:
+    """Return what the kubelet mounts by default, for the containers that need it."""
+    certificate = k8s.KeyToPath(key="ca.crt", path="ca.crt")
+    namespace = k8s.DownwardApiVolumeFile(path="namespace", field_ref=k8s.ObjectFieldSelector(field_path="metadata.namespace"))
+    return k8s.ProjectedVolumeSource(
+        sources=[
+            k8s.VolumeProjection(service_account_token=k8s.ServiceAccountTokenProjection(path="token", expiration_seconds=600)),
+            k8s.VolumeProjection(config_map=k8s.ConfigMapProjection(name="kube-root-ca.crt", items=[certificate])),
+            k8s.VolumeProjection(downward_api=k8s.DownwardApiProjection(items=[namespace])),
+        ]
+    )

@@ -1,0 +1,147 @@
+"""The certificates of a daemon and of its clients: what they are issued for, and the Secrets that hold them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from cdk8s_plus_27 import PathMapping, Secret, Volume
+from constructs import Construct
+
+from dindcache import _check
+from dindcache._names import ObjectName
+from dindcache.pod import PodOptions
+
+DOCKER_FILES = {"ca.pem": "ca.pem", "cert.pem": "cert.pem", "key.pem": "key.pem"}
+"""The keys of a Secret whose files are named as Docker names them."""
+
+# The name of a CronJob has at most 52 characters.
+_LONGEST_NAME = 52 - len("-certs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateSecret:
+    """A Secret with a certificate, its key and the CA that it trusts.
+
+    :param name: Name of the Secret
+    :param items: File name, one of ``ca.pem``, ``cert.pem`` and ``key.pem``, by the Secret's key
+    """
+
+    name: str
+    items: Mapping[str, str]
+
+    def volume(self, scope: Construct, id: str) -> Volume:
+        """Return the three files as a volume of a pod.
+
+        :param scope: Scope of the construct
+        :param id: Id of the construct, and name of the volume
+        """
+        items = {key: PathMapping(path=path) for key, path in self.items.items()}
+        return Volume.from_secret(scope, id, Secret.from_secret_name(scope, f"{id}-secret", self.name), name=id, items=items)
+
+    def plain_volume(self, name: str) -> dict[str, Any]:
+        """Return the same as plain data."""
+        items = [{"key": key, "path": path} for key, path in self.items.items()]
+        return {"name": name, "secret": {"secretName": self.name, "items": items}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificates:
+    """The Secrets of a daemon and of its clients.
+
+    :param server: Secret of the daemon
+    :param clients: Secrets of its clients by namespace; None stands for the namespace of ``kubectl apply``
+    """
+
+    server: CertificateSecret
+    clients: Mapping[str | None, CertificateSecret]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaemonIdentity:
+    """What the certificates of a daemon depend on.
+
+    :param name: Name of the daemon
+    :param namespace: Namespace of its chart
+    :param image: Image of the engine, which has openssl
+    :param hostname: Hostname of its node; None if it is not known. Every client is root there
+    :param rollout_seconds: Time until the daemon serves a renewed certificate, in seconds, at most
+    :param pod: Options of its pods
+    """
+
+    name: str
+    namespace: str | None
+    image: str
+    hostname: str | None
+    rollout_seconds: int
+    pod: PodOptions = field(default_factory=PodOptions)
+
+    def server_names(self, namespace: str | None) -> list[str]:
+        """Return every name of the daemon's Service, and that of its own pod."""
+        service = [f"{self.name}.{namespace}{end}" for end in ("", ".svc", ".svc.cluster.local") if namespace]
+        return [self.name, *service, "localhost"]
+
+    @property
+    def server_secret_name(self) -> str:
+        """Name of the daemon's Secret, unless it is given."""
+        return f"{self.name}-server"
+
+    def client_secret_name(self, namespace: str | None) -> str:
+        """Return the name of a namespace's client Secret, which no other daemon's Secret has in any namespace.
+
+        It is a DNS label, since a GitLab Runner names a volume after it. The name of a daemon has no ``--``, so the first one
+        separates it from its namespace.
+        """
+        return f"{self.name}-client" if namespace == self.namespace else f"{self.name}--{self.namespace}-client"
+
+    def check_client_namespaces(self, namespaces: Sequence[str]) -> None:
+        """Check the namespaces that get a client Secret.
+
+        :raises ValueError: One is invalid, the daemon's own or listed twice, or the daemon's chart has no namespace
+        """
+        seen: set[str | None] = {self.namespace}
+        for namespace in namespaces:
+            _check.dns_label("client_namespaces", namespace)
+            if self.namespace is None:
+                raise ValueError(f"client_namespaces need a namespace of the daemon's chart, got {namespace!r} without one")
+            if namespace in seen:
+                raise ValueError(f"client_namespaces must be other than the daemon's, each once, got {namespace!r} twice")
+            seen.add(namespace)
+
+    def check_issued(self, names: Sequence[str], namespaces: Sequence[str]) -> None:
+        """Check what certificates are issued for.
+
+        :raises ValueError: A name is not one of a certificate, or the name of an object would be too long or ambiguous
+        """
+        if len(self.name) > _LONGEST_NAME:
+            raise ValueError(f"name must have at most {_LONGEST_NAME} characters to issue certificates, got {self.name!r}")
+        if "--" in self.name:
+            raise ValueError(f"name must not contain '--', which separates it from its namespace, got {self.name!r}")
+        for namespace in namespaces:
+            _check.dns_label("name of the client Secret", self.client_secret_name(namespace))
+        for name in names:
+            _check.certificate_name("names", name)
+
+    def secrets(self, namespaces: Sequence[str]) -> list[ObjectName]:
+        """Return the Secrets of the daemon and of its clients, in its own namespace and in others."""
+        own = [ObjectName("Secret", self.server_secret_name), ObjectName("Secret", self.client_secret_name(self.namespace))]
+        return own + [ObjectName("Secret", self.client_secret_name(namespace), namespace) for namespace in namespaces]
+
+
+class Tls(Protocol):
+    """How a daemon and its clients trust each other: `SelfIssued`, `CertManager`, `GivenSecrets` or `NoTls`."""
+
+    @property
+    def client_namespaces(self) -> Sequence[str]:
+        """Namespaces besides the daemon's own that get a client Secret."""
+        ...
+
+    def objects(self, daemon: DaemonIdentity) -> Sequence[ObjectName]:
+        """Validate the configuration for a daemon, and return the objects that ``certificates`` creates.
+
+        :raises ValueError: The configuration does not fit the daemon
+        """
+        ...
+
+    def certificates(self, scope: Construct, daemon: DaemonIdentity) -> Certificates | None:
+        """Create the objects that issue certificates, and return the Secrets; None for a daemon without TLS."""
+        ...

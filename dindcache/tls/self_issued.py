@@ -1,0 +1,84 @@
+"""Certificates from a CA of the daemon's own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cdk8s import Duration
+from constructs import Construct
+
+from dindcache import _check
+from dindcache._names import ObjectName
+from dindcache._typed import check_fields
+from dindcache.pod import PodOptions
+from dindcache.tls.certificate_job import CertificateJob
+from dindcache.tls.certificates import DOCKER_FILES, Certificates, CertificateSecret, DaemonIdentity
+from dindcache.tls.renewal import check_renewal
+
+# Half of the CA's, so that a certificate is never issued for long by a CA that is about to expire.
+_LONGEST_DAYS = CertificateJob.CA_DAYS // 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfIssued:
+    """Certificates from a CA of the daemon's own, with nothing to install.
+
+    A Job issues them; a CronJob renews every hour what is due and restores what was lost.
+
+    :param client_namespaces: Namespaces besides the daemon's own that get a client Secret. Defaults to none
+    :param names: Further DNS names and IP addresses under which clients reach the daemon. Defaults to none
+    :param lifetime: Lifetime of a certificate, in whole days, at most half of the CA's ten years. Defaults to 90 days
+    :param renew_before: Time before the end at which a certificate is renewed, in whole seconds. Defaults to 30 days
+    :param ca_generation: Number of the CA. The next number replaces the CA in steps (``docs/tls.md``). Defaults to 1
+    :param kubectl_image: Image that publishes the Secrets. Defaults to an exact release
+    :param pod: Options of the Job's pods that differ from the daemon's. Defaults to the daemon's
+    :raises ValueError: A name or the image is invalid, a time is out of its range, or the generation is below 1
+    """
+
+    client_namespaces: Sequence[str] = ()
+    names: Sequence[str] = ()
+    lifetime: Duration = field(default_factory=lambda: Duration.days(90))
+    renew_before: Duration = field(default_factory=lambda: Duration.days(30))
+    ca_generation: int = 1
+    kubectl_image: str = "registry.k8s.io/kubectl:v1.36.3"
+    pod: PodOptions | None = None
+
+    def __post_init__(self) -> None:
+        """Validate the values."""
+        check_fields(self)
+        days = self.lifetime.to_days(integral=False)
+        if days != int(days) or not 0 < days <= _LONGEST_DAYS:
+            raise ValueError(f"lifetime must be a whole number of days, from 1 to {_LONGEST_DAYS}, got {days:g} days")
+        _check.whole_seconds("renew_before", self.renew_before)
+        if self.ca_generation < 1:
+            raise ValueError(f"ca_generation must be 1 or more, got {self.ca_generation}")
+        _check.image("kubectl_image", self.kubectl_image)
+
+    def objects(self, daemon: DaemonIdentity) -> Sequence[ObjectName]:
+        """Validate the configuration, and return the objects of the Job and the Secrets that it writes."""
+        daemon.check_client_namespaces(self.client_namespaces)
+        daemon.check_issued(self.names, self.client_namespaces)
+        check_renewal(self.lifetime, self.renew_before, daemon.rollout_seconds)
+        cas = [ObjectName("Secret", f"{daemon.name}-ca-{self.ca_generation}")]
+        return [*CertificateJob.objects(daemon, self.client_namespaces), *daemon.secrets(self.client_namespaces), *cas]
+
+    def certificates(self, scope: Construct, daemon: DaemonIdentity) -> Certificates:
+        """Create the Job that issues the certificates, and what renews them."""
+        CertificateJob(
+            scope,
+            "certificates",
+            daemon=daemon,
+            client_namespaces=self.client_namespaces,
+            names=[_check.certificate_name("names", name) for name in self.names],
+            lifetime_days=int(self.lifetime.to_days()),
+            renew_seconds=int(self.renew_before.to_seconds()),
+            ca_generation=self.ca_generation,
+            kubectl_image=self.kubectl_image,
+            pod=daemon.pod.override(self.pod),
+        )
+        return Certificates(
+            server=CertificateSecret(name=daemon.server_secret_name, items=DOCKER_FILES),
+            clients={
+                namespace: CertificateSecret(name=daemon.client_secret_name(namespace), items=DOCKER_FILES)
+                for namespace in (daemon.namespace, *self.client_namespaces)
+            },
+        )

@@ -1,0 +1,99 @@
+"""What is committed is what the code writes, and Kubernetes takes it."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from cdk8s import App
+
+import main
+from benchmarks import bare
+from tests.conftest import GOLDEN
+
+ROOT = Path(__file__).parent.parent.parent
+CDK8S = ["npx", "--yes", "cdk8s-cli@2.207.60"]
+CHECKED = {**os.environ, "CDK8S_CHECK_UPGRADE": "false"}
+APPS = {"dist": [ROOT / "main.py"], "examples": sorted((ROOT / "examples").glob("*.py"))}
+CRDS = {
+    crd["spec"]["names"]["kind"]: crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    for crd in yaml.safe_load_all((ROOT / "imports" / "crds" / "cert-manager.io.yaml").read_text())
+}
+MANIFESTS = sorted([*ROOT.glob("dist/*"), *ROOT.glob("examples/*.k8s.yaml"), *GOLDEN.glob("*.yaml")])
+
+
+@pytest.mark.parametrize("directory", APPS)
+def test_committed_manifests_are_what_the_apps_write(directory, tmp_path):
+    app = App(outdir=str(tmp_path))
+    for path in APPS[directory]:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec
+        assert spec.loader
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        module.build(app)
+    app.synth()
+    written = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    files = [path for path in (ROOT / directory).iterdir() if path.is_file() and path.suffix != ".py"]
+    committed = {path.name: path.read_text() for path in files}
+    assert committed == written
+
+
+def test_committed_files_for_gitlab_are_what_the_app_writes():
+    paths = [path for directory in ("gitlab", "templates") for path in (ROOT / directory).iterdir()]
+    committed = {str(path.relative_to(ROOT)): path.read_text() for path in paths}
+    assert committed == main.gitlab(main.build(App()).daemon)
+
+
+def test_the_bare_app_of_the_benchmark_makes_the_same_objects(tmp_path):
+    (tmp_path / "bare.py").write_text(bare.app())
+    environment = {**os.environ, "CDK8S_OUTDIR": str(tmp_path / "dist")}
+    subprocess.run([sys.executable, tmp_path / "bare.py"], check=True, env=environment)
+    written, committed = (
+        {path.name: list(yaml.safe_load_all(path.read_text())) for path in directory.iterdir()}
+        for directory in (tmp_path / "dist", ROOT / "dist")
+    )
+    assert written == committed
+
+
+@pytest.mark.parametrize("version", ["1.27", kubernetes_validate.latest_version()])
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_kubernetes_takes_it(path, version):
+    manifests = list(yaml.safe_load_all(path.read_text()))
+    assert manifests
+    for manifest in manifests:
+        if manifest["apiVersion"] == "cert-manager.io/v1":
+            jsonschema.validate(manifest, CRDS[manifest["kind"]])
+        else:
+            kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_every_golden_file_has_its_test():
+    tests = "\n".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    assert not [path.name for path in GOLDEN.iterdir() if f"def {path.stem}(" not in tests]
+
+
+def test_cdk8s_synth_writes_dist_and_what_gitlab_reads(tmp_path):
+    subprocess.run([*CDK8S, "synth", f"--output={tmp_path}/dist"], cwd=ROOT, env=CHECKED, check=True)
+    for directory in ("dist", "gitlab", "templates"):
+        written, committed = (
+            {path.name: path.read_text() for path in (root / directory).iterdir()} for root in (tmp_path, ROOT)
+        )
+        assert written == committed
+
+
+def test_cdk8s_import_makes_the_bindings(tmp_path):
+    shutil.copytree(ROOT / "imports" / "crds", tmp_path / "imports" / "crds")
+    shutil.copy(ROOT / "cdk8s.yaml", tmp_path)
+    subprocess.run([*CDK8S, "import", "--language=python"], cwd=tmp_path, env=CHECKED, check=True)
+    written, committed = (
+        {path.relative_to(root): path.read_bytes() for path in root.glob("imports/io/**/*.*") if path.suffix != ".pyc"}
+        for root in (tmp_path, ROOT)
+    )
+    assert written == committed
