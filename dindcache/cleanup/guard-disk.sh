@@ -84,8 +84,8 @@ relieve() {
 # Process 1 ignores SIGTERM unless it says otherwise, and sees it only while it waits for what is in the background. Nothing that
 # goes wrong ends this: a container that has ended makes the pod unready.
 trap 'exit 143' TERM
-job=$1 stuck='' rest=0 looks=0
-shift
+job=$MAX_JOB_SECONDS stuck='' rest=0 looks=0
+set -- $KEEP_IMAGES
 while :; do
     # Each hour: the time of an image that was pulled begins when it is first seen, so not only when room is short.
     looks=$((looks + 1))

@@ -2,15 +2,15 @@
 # Write the Secrets that daemon and clients need, as manifests: issue.sh FURTHER_NAME...
 # What is valid is kept. The pod mounts what there is: $ISSUED/{ca,previous,server,client}, each may be missing or broken.
 #   NAME NAMESPACE     the daemon's
-#   GENERATION         of the CA; a higher one replaces it in steps, $HANDOVER_SECONDS apart
+#   GENERATION         of the CA; a higher one replaces it in steps, $ROLLOUT_SECONDS apart
 #   LIFETIME_DAYS, RENEW_SECONDS   of a certificate, and how long before its end the next one is made
 #   CLIENTS            namespace/Secret of each client, parted by spaces
 set -eu
-: "${NAME:?}" "${NAMESPACE:?}" "${GENERATION:?}" "${HANDOVER_SECONDS:?}" "${LIFETIME_DAYS:?}" "${RENEW_SECONDS:?}" "${CLIENTS:?}"
+: "${NAME:?}" "${NAMESPACE:?}" "${CA_GENERATION:?}" "${ROLLOUT_SECONDS:?}" "${LIFETIME_DAYS:?}" "${RENEW_SECONDS:?}" "${CLIENTS:?}"
 umask 077 # keys
-issued=${ISSUED:-/issued} work=${WORK:-/work}
+issued=${ISSUED:-/issued} work=${WORK:-/work} OUT=${OUT:-/out}
 cd "$work"
-mkdir -p ca server client out
+mkdir -p ca server client
 say() { echo "dindcache: $*" >&2; }
 copy() { cat "$1" >"$2"; } # without the mode of what is mounted, which forbids to write
 
@@ -31,10 +31,10 @@ if is_ca "$issued/ca"; then
     copy "$issued/ca/ca.pem" ca/ca.pem
     copy "$issued/ca/ca-key.pem" ca/ca-key.pem
 else
-    say "a new CA, generation $GENERATION"
+    say "a new CA, generation $CA_GENERATION"
     key ca/ca-key.pem
     # Ten years. The generation is in its name, so that the two of a change are told apart.
-    openssl req -config request.conf -x509 -new -sha256 -key ca/ca-key.pem -days 3650 -subj "/CN=$NAME CA $GENERATION" \
+    openssl req -config request.conf -x509 -new -sha256 -key ca/ca-key.pem -days 3650 -subj "/CN=$NAME CA $CA_GENERATION" \
         -addext basicConstraints=critical,CA:true,pathlen:0 -addext keyUsage=critical,keyCertSign -out ca/ca.pem
 fi
 if ! openssl x509 -in ca/ca.pem -noout -checkend $((LIFETIME_DAYS * 86400)) >/dev/null; then
@@ -52,13 +52,13 @@ age() {
 signed_by() { openssl verify -CAfile "$1" "$2" >/dev/null 2>&1; } # a CA is by itself, so: whether $1 has it
 # The old one stays until the server has shown the new one's certificate for a handover, however seldom this runs.
 is_over() {
-    [ "$(age ca/ca.pem)" -ge $((2 * HANDOVER_SECONDS)) ] || return
+    [ "$(age ca/ca.pem)" -ge $((2 * ROLLOUT_SECONDS)) ] || return
     signed_by "$issued/server/ca.pem" "$issued/previous/ca.pem" || return 0
-    signed_by ca/ca.pem "$issued/server/cert.pem" && [ "$(age "$issued/server/cert.pem")" -ge "$HANDOVER_SECONDS" ]
+    signed_by ca/ca.pem "$issued/server/cert.pem" && [ "$(age "$issued/server/cert.pem")" -ge "$ROLLOUT_SECONDS" ]
 }
 if is_ca "$issued/previous" && ! is_over; then
     cat "$issued/previous/ca.pem" >>bundle.pem
-    if [ "$(age ca/ca.pem)" -lt "$HANDOVER_SECONDS" ] || ! signed_by "$issued/server/ca.pem" ca/ca.pem; then
+    if [ "$(age ca/ca.pem)" -lt "$ROLLOUT_SECONDS" ] || ! signed_by "$issued/server/ca.pem" ca/ca.pem; then
         say "the CA before this one signs until everyone trusts both"
         signer=$issued/previous
     fi
@@ -93,27 +93,24 @@ END
 }
 names() { openssl x509 -in "$1" -noout -ext subjectAltName 2>/dev/null || :; }
 
-alternatives="DNS:$NAME,DNS:$NAME.$NAMESPACE,DNS:$NAME.$NAMESPACE.svc,DNS:$NAME.$NAMESPACE.svc.cluster.local"
-alternatives="$alternatives,DNS:localhost,IP:127.0.0.1"
-for name; do alternatives="$alternatives,$name"; done
 certificate server sslserver "extendedKeyUsage=serverAuth
-subjectAltName=$alternatives"
+subjectAltName=$SERVER_NAMES"
 certificate client sslclient extendedKeyUsage=clientAuth
 
 # secret NAMESPACE NAME DIRECTORY FILE...: a manifest of the Secret.
 secret() {
-    printf -- '---\napiVersion: v1\nkind: Secret\nmetadata: {name: %s, namespace: %s, labels: {app: %s}}\ndata:\n' \
+    printf -- '---\napiVersion: v1\nkind: Secret\nmetadata: {name: "%s", namespace: "%s", labels: {app: "%s"}}\ndata:\n' \
         "$2" "$1" "$NAME"
     directory=$3
     shift 3
     for file; do printf '  %s: %s\n' "$file" "$(openssl base64 -A -in "$directory/$file")"; done
 }
 {
-    secret "$NAMESPACE" "$NAME-ca-$GENERATION" ca ca.pem ca-key.pem
+    secret "$NAMESPACE" "$NAME-ca-$CA_GENERATION" ca ca.pem ca-key.pem
     # Of several runs at once, one makes the CA: the others cannot replace it, fail, and start again with it.
     echo 'immutable: true'
-} >out/ca.yaml
+} >"$OUT/ca.yaml"
 {
     secret "$NAMESPACE" "$NAME-server" server ca.pem cert.pem key.pem
     for client in $CLIENTS; do secret "${client%/*}" "${client#*/}" client ca.pem cert.pem key.pem; done
-} >out/certificates.yaml
+} >"$OUT/certificates.yaml"
