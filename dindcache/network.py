@@ -32,8 +32,10 @@ class ClientPolicy(Construct):
     :param name: Name of the daemon
     :param port: Port of the daemon
     :param namespaces: Namespaces of the clients. If there are none, the daemon's own
+    :raises ValueError: A value has the wrong type
     """
 
+    @typed
     def __init__(self, scope: Construct, id: str, *, name: str, port: int, namespaces: Sequence[str]) -> None:
         super().__init__(scope, id)
         self._ports = [NetworkPolicyPort.tcp(port)]

@@ -1,4 +1,4 @@
-"""Options, the golden files and what a chart synthesizes to."""
+"""Options, golden files and the objects of a chart."""
 
 import os
 import subprocess
@@ -14,10 +14,10 @@ GOLDEN = Path(__file__).parent / "unit" / "golden"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-golden", action="store_true", help="write the golden files anew")
+    parser.addoption("--update-golden", action="store_true", help="regenerate the golden files")
     parser.addoption("--kubeconfig", help="the cluster that tests/cluster runs on")
     parser.addoption("--vm", help="a program that runs a script in a virtual machine with cgroup v2")
-    parser.addoption("--registry-mirror", help="a mirror of Docker Hub that the cluster's pods reach")
+    parser.addoption("--registry-mirror", help="a mirror of Docker Hub that the cluster's pods can reach")
 
 
 @pytest.fixture
@@ -27,11 +27,14 @@ def chart() -> Chart:
 
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[Chart], None]:
-    """Compare a chart's YAML with ``golden/<test>.yaml``."""
+    """Compare a chart's YAML with ``golden/<test>.yaml``, without the text of scripts."""
     path = GOLDEN / f"{request.node.name}.yaml"
 
     def compare(chart: Chart) -> None:
-        manifest = Yaml.stringify(*chart.to_json())
+        objects = chart.to_json()
+        for config_map in (o for o in objects if o["kind"] == "ConfigMap"):
+            config_map["data"] |= {key: f"(the text of {key})" for key in config_map["data"] if key.endswith(".sh")}
+        manifest = Yaml.stringify(*objects)
         if request.config.getoption("--update-golden"):
             path.write_text(manifest)
         assert path.exists(), f"no golden file {path.name}: make golden writes it"
@@ -42,7 +45,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[Chart], None]:
 
 @pytest.fixture
 def find(chart: Chart) -> Callable[..., Any]:
-    """The chart's one object of a kind (and name), as synthesized."""
+    """Return the chart's only object of a kind (and name), as synthesized."""
 
     def find(kind: str, name: str | None = None) -> Any:
         found = [o for o in chart.to_json() if o["kind"] == kind and name in (None, o["metadata"]["name"])]

@@ -1,4 +1,4 @@
-"""How a Runner hands a daemon to its jobs."""
+"""The configuration of a Runner that gives a daemon to its jobs."""
 
 from collections.abc import Mapping, MutableMapping
 from typing import Any
@@ -10,6 +10,19 @@ from tomlkit.items import InlineTable
 from dindcache import _check
 from dindcache._typed import typed
 from dindcache.daemon import DindDaemon
+
+# The types of the keys that are merged with or read.
+_RUNNER = {
+    "name": str,
+    "executor": str,
+    "environment": [str],
+    "kubernetes": {
+        "namespace": str,
+        "pod_labels": {},
+        "services": [{"name": str}],
+        "volumes": {"secret": [{"mount_path": str, "items": {}}]},
+    },
+}
 
 
 class GitLabRunner:
@@ -53,13 +66,14 @@ class GitLabRunner:
         try:
             document = tomlkit.parse(config)
         except ParseError as error:
-            raise ValueError(f"runner configuration must be TOML, got {error}") from error
+            raise ValueError(f"config must be TOML, got {error}") from error
+        _check_shape("runners", document.get("runners", []), [_RUNNER])
         runners = [runner for runner in document.get("runners", []) if runner.get("executor") == "kubernetes"]
         if name is not None:
             runners = [runner for runner in runners if runner.get("name") == name]
         if len(runners) != 1:
             names = [runner.get("name", "") for runner in runners]
-            raise ValueError(f"runner configuration must have one runner of the Kubernetes executor to merge with, got {names}")
+            raise ValueError(f"config must have one runner with the Kubernetes executor to merge with, got {names}")
         self._set(runners[0])
         return tomlkit.dumps(document)
 
@@ -71,10 +85,10 @@ class GitLabRunner:
     def _set(self, runner: MutableMapping[str, Any]) -> None:
         kubernetes = _table(runner, "kubernetes")
         if kubernetes.get("namespace", self._namespace) != self._namespace:
-            raise ValueError(f"runner's namespace must be {self._namespace!r}, got {kubernetes['namespace']!r}")
+            raise ValueError(f"namespace in config must be {self._namespace!r}, got {kubernetes['namespace']!r}")
         for service in kubernetes.get("services", []):
             if "dind" in service.get("name", ""):
-                raise ValueError(f"runner must start no daemon of its own, got the service {service['name']!r}")
+                raise ValueError(f"services in config must start no daemon of their own, got {service['name']!r}")
         variables, secret = self._client.environment, self._client.secret
         environment = runner.setdefault("environment", tomlkit.array())
         wanted = [f"{key}={value}" for key, value in variables.items()]
@@ -95,9 +109,28 @@ class GitLabRunner:
             _put(_table(volume, "items"), secret.items)
 
 
+def _check_shape(path: str, value: object, shape: Any) -> None:
+    """Check the types of what is merged with: a list of one shape, a table of keys and their shapes, or a type."""
+    if not isinstance(value, shape if shape is str else type(shape)):
+        raise ValueError(f"{path} in config must be {_phrase(shape)}, got {value!r}")
+    if isinstance(value, list):
+        for item in value:
+            _check_shape(path, item, shape[0])
+    elif isinstance(value, dict):
+        for key, inner in shape.items():
+            if key in value:
+                _check_shape(f"{path}.{key}", value[key], inner)
+
+
+def _phrase(shape: Any) -> str:
+    if isinstance(shape, list):
+        return "a list of strings" if shape == [str] else "a list of tables, such as [[runners]]"
+    return "a table" if isinstance(shape, dict) else "a string"
+
+
 def _table(parent: MutableMapping[str, Any], key: str) -> MutableMapping[str, Any]:
     if key not in parent and isinstance(parent, InlineTable):
-        raise ValueError(f"runner configuration must not have an inline table where {key!r} goes, got one")
+        raise ValueError(f"config must have a table [runners.{key}], not an inline one, got {parent.as_string()!r}")
     table: MutableMapping[str, Any] = parent.setdefault(key, tomlkit.table())
     return table
 

@@ -9,6 +9,7 @@ from constructs import Construct
 
 from dindcache import _check
 from dindcache._names import ObjectName
+from dindcache._typed import check_fields
 from dindcache.pod import PodOptions
 
 DOCKER_FILES = {"ca.pem": "ca.pem", "cert.pem": "cert.pem", "key.pem": "key.pem"}
@@ -24,10 +25,15 @@ class CertificateSecret:
 
     :param name: Name of the Secret
     :param items: File name, one of ``ca.pem``, ``cert.pem`` and ``key.pem``, by the Secret's key
+    :raises ValueError: A value has the wrong type
     """
 
     name: str
     items: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        """Validate the values."""
+        check_fields(self)
 
     def volume(self, scope: Construct, id: str) -> Volume:
         """Return the three files as a volume of a pod.

@@ -1,7 +1,8 @@
+import re
 from typing import Any
 
 import pytest
-from cdk8s import ApiObjectMetadata, App, Chart, Cron, Size
+from cdk8s import ApiObject, ApiObjectMetadata, App, Chart, Cron, Duration, JsonPatch, Size
 from cdk8s_plus_27 import (
     ContainerProps,
     ContainerResources,
@@ -9,13 +10,14 @@ from cdk8s_plus_27 import (
     CpuResources,
     CronJob,
     Deployment,
+    EphemeralStorageResources,
     Job,
     MemoryResources,
-    NodeTaintQuery,
-    Secret,
+    k8s,
 )
 
-from dindcache import ClaimedVolume, DindDaemon, GivenSecrets, NoTls, SelfIssued
+from dindcache import ClaimedVolume, DindDaemon, Engine, GivenSecrets, NoTls, PodOptions, PruneSchedule, SelfIssued
+from dindcache.daemon.images import client_image
 
 
 @pytest.fixture
@@ -46,12 +48,46 @@ def test_dind_daemon_with_everything(chart, golden, volume):
             cpu=CpuResources(request=Cpu.units(2)),
             memory=MemoryResources(request=Size.gibibytes(4), limit=Size.gibibytes(8)),
         ),
-        tolerations=[NodeTaintQuery.is_("dedicated", "ci")],
-        image_pull_secrets=[Secret.from_secret_name(chart, "secret", "registry-example")],
-        annotations={"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
+        pod=PodOptions(
+            tolerations=[k8s.Toleration(key="dedicated", operator="Equal", value="ci", effect="NoSchedule")],
+            priority_class_name="high",
+            image_pull_secrets=["registry-example"],
+            annotations={"sidecar.istio.io/inject": "false"},
+            labels={"team": "ci"},
+        ),
+        node_selector={"disk": "fast"},
+        runtime_class_name="runc",
     )
-    assert daemon.client().host == "tcp://docker-dind:2376"
+    PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.weekly())
     golden(chart)
+
+
+def test_what_was_resolved_can_be_read_back(chart, volume):
+    engine = Engine(dns=["10.0.0.53"])
+    daemon = DindDaemon(chart, "docker-dind", volume=volume, engine=engine, drain_timeout=Duration.minutes(10), tls=NoTls())
+    assert (daemon.name, daemon.namespace, daemon.port) == ("docker-dind", "kube-ops", 2375)
+    assert (daemon.volume, daemon.engine) == (volume, engine)
+    assert (daemon.image, daemon.client_image) == ("docker:29.9.3-dind", "docker:29.9.3-cli")
+    assert daemon.drain_timeout.to_seconds() == 600
+    assert daemon.reload_timeout.to_days() == 1
+
+
+@pytest.mark.parametrize(
+    ("image", "client"),
+    [
+        ("docker:29.9.3-dind", "docker:29.9.3-cli"),
+        ("docker:dind", "docker:cli"),
+        ("registry.example:5000/mirror/docker:28-dind-alpine3.20", "registry.example:5000/mirror/docker:28-cli-alpine3.20"),
+        # The digest is the engine's only.
+        (f"docker:29.9.3-dind@sha256:{'0' * 64}", "docker:29.9.3-cli"),
+        # Without it in the tag, the engine's image has a client too.
+        (f"docker@sha256:{'0' * 64}", f"docker@sha256:{'0' * 64}"),
+        ("registry.example:5000/engine", "registry.example:5000/engine"),
+        ("registry.example/engine:29", "registry.example/engine:29"),
+    ],
+)
+def test_the_client_image_is_of_the_same_registry_and_release(image, client):
+    assert client_image(image) == client
 
 
 def test_the_service_and_the_deployment_select_the_pod_by_its_name(chart, find, volume):
@@ -95,27 +131,33 @@ def test_connect_from_another_namespace(chart, volume):
 
 
 @pytest.mark.parametrize("tls", [SelfIssued(client_namespaces=["builds"]), GivenSecrets(server="server", client="client")])
-def test_connect_where_no_secret_is_is_refused(chart, volume, tls):
+def test_connect_from_a_namespace_without_a_secret_is_rejected(chart, volume, tls):
     daemon = DindDaemon(chart, "docker-dind", volume=volume, tls=tls)
     other = Chart(App(), "other", namespace="elsewhere")
     job = Job(other, "job", containers=[ContainerProps(image="docker:cli")])
-    with pytest.raises(ValueError, match=r"client's namespace must be one of client_namespaces .* got 'elsewhere'"):
+    message = "daemon 'docker-dind' issues no client certificate in namespace 'elsewhere': add it to client_namespaces"
+    with pytest.raises(ValueError, match=message):
         daemon.connect(job)
     assert "env" not in container_of(other.to_json()[0])
 
 
-def test_connect_goes_by_the_workloads_own_namespace(chart, volume):
+def test_connect_uses_the_namespace_of_the_workload(chart, volume):
     daemon = DindDaemon(chart, "docker-dind", volume=volume)
     elsewhere = ApiObjectMetadata(namespace="elsewhere")
-    with pytest.raises(ValueError, match="client's namespace must be one of client_namespaces .* got 'elsewhere'"):
+    with pytest.raises(ValueError, match="issues no client certificate in namespace 'elsewhere'"):
         daemon.connect(Job(chart, "job", metadata=elsewhere, containers=[ContainerProps(image="docker:cli")]))
+    nowhere = Chart(App(), "nowhere")
+    with pytest.raises(
+        ValueError, match="workload must have a namespace to be a client of 'docker-dind', got none in 'nowhere/job'"
+    ):
+        daemon.connect(Job(nowhere, "job", containers=[ContainerProps(image="docker:cli")]))
 
 
-def test_a_second_daemon_of_a_workload_is_refused(chart, volume):
+def test_a_workload_is_the_client_of_one_daemon(chart, volume):
     daemon = DindDaemon(chart, "docker-dind", volume=volume)
     job = Job(chart, "job", containers=[ContainerProps(image="docker:cli")])
     daemon.connect(job)
-    with pytest.raises(ValueError, match="workload must be the client of one daemon, got 'test/job' again for 'docker-dind'"):
+    with pytest.raises(ValueError, match="daemon of workload 'test/job' must be unique in an app"):
         daemon.connect(job)
 
 
@@ -128,31 +170,57 @@ def test_connect_without_tls(chart, volume):
     assert job["spec"]["template"]["metadata"]["labels"]["dindcache/client"] == "true"
 
 
-def test_connect_from_a_namespace_to_none_is_refused():
+def test_a_client_of_a_daemon_without_a_namespace():
     chart = Chart(App(), "test")
     daemon = DindDaemon(chart, "docker-dind", volume=ClaimedVolume(chart, "docker", storage=Size.gibibytes(1)))
-    other = Chart(App(), "other", namespace="builds")
-    job = Job(other, "job", containers=[ContainerProps(image="docker:cli")])
-    with pytest.raises(ValueError, match=r"daemon's chart must have a namespace to have clients in another one, got 'builds'"):
-        daemon.connect(job)
+    assert daemon.client().host == "tcp://docker-dind:2376"
+    with pytest.raises(
+        ValueError, match="chart of daemon 'docker-dind' must have a namespace for clients in 'builds', got None"
+    ):
+        daemon.client("builds")
 
 
-def test_connect_without_containers_is_refused(chart, volume):
+def test_connect_without_containers_is_rejected(chart, volume):
     daemon = DindDaemon(chart, "docker-dind", volume=volume)
     with pytest.raises(ValueError, match=r"workload must have its containers .* got none in 'test/job'"):
         daemon.connect(Job(chart, "job"))
 
 
+def test_a_pod_template_has_all_that_connect_gives(chart, volume):
+    daemon = DindDaemon(chart, "docker-dind", volume=volume)
+    job = Job(chart, "job", containers=[ContainerProps(image="docker:cli", name="build")])
+    daemon.connect(job)
+    (manifest,) = (o for o in chart.to_json() if o["metadata"]["name"] == "test-job")
+    connected, template = manifest["spec"]["template"], daemon.client().pod_template(container="build")
+    assert template["metadata"]["labels"].items() <= connected["metadata"]["labels"].items()
+    assert template["spec"]["volumes"] == connected["spec"]["volumes"]
+    (container,) = template["spec"]["containers"]
+    assert container.items() <= container_of(manifest).items()
+    # A copy at each call, to be changed freely.
+    template["metadata"]["labels"].clear()
+    assert daemon.client().pod_template(container="build")["metadata"]["labels"]
+
+
+def test_a_pod_template_without_tls_has_no_certificate(chart, volume):
+    daemon = DindDaemon(chart, "docker-dind", volume=volume, tls=NoTls())
+    assert daemon.client("builds").pod_template(container="build") == {
+        "metadata": {"labels": {"dindcache/client": "true"}},
+        "spec": {
+            "containers": [{"name": "build", "env": [{"name": "DOCKER_HOST", "value": "tcp://docker-dind.kube-ops.svc:2375"}]}]
+        },
+    }
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"name": ""}, "daemon name .* got ''"),
-        ({"name": "Docker"}, "daemon name .* got 'Docker'"),
-        ({"name": "1docker"}, "daemon name .* got '1docker'"),
-        ({"name": "docker.dind"}, r"daemon name .* got 'docker\.dind'"),
-        ({"name": "d" * 64}, "daemon name must be at most 63"),
+        ({"name": ""}, "name must be .* got ''"),
+        ({"name": "Docker"}, "name must be .* got 'Docker'"),
+        ({"name": "1docker"}, "name must be .* got '1docker'"),
+        ({"name": "docker.dind"}, r"name must be .* got 'docker\.dind'"),
+        ({"name": "d" * 64}, "name must be at most 63"),
         *(
-            ({"registry_mirrors": ["https://good.example", mirror]}, "registry mirror must be a URL such as .* got ")
+            ({"registry_mirrors": ["https://good.example", mirror]}, "registry_mirrors must be a URL such as .* got ")
             for mirror in [
                 "",
                 "mirror.example",
@@ -173,7 +241,7 @@ def test_connect_without_containers_is_refused(chart, volume):
             ]
         ),
         *(
-            ({"insecure_registries": [registry]}, "insecure registry .*must be .* got")
+            ({"insecure_registries": [registry]}, "insecure_registries must be .* got")
             for registry in [
                 "",
                 "http://registry.example",
@@ -189,25 +257,190 @@ def test_connect_without_containers_is_refused(chart, volume):
                 f"{'a' * 64}.example",
             ]
         ),
-        ({"engine_flags": ["mtu=1450"]}, "engine flag must be a word such as .* got 'mtu=1450'"),
+        ({"engine_flags": ["mtu=1450"]}, "engine_flags must be words such as .* got 'mtu=1450'"),
+        *(
+            ({"name": name}, f"name must not be that of another container of the pod, got '{name}'")
+            for name in ("wait-for-lock", "disk-guard")
+        ),
+        *(
+            ({"image": image}, "image must be an image such as .* got ")
+            for image in [
+                "",
+                "docker dind",
+                "Docker:29-dind",
+                "docker:",
+                "docker:29-dind@sha256:0",
+                "https://docker:29-dind",
+                "-x",
+            ]
+        ),
+        ({"runtime_class_name": "Kata"}, "runtime_class_name must be .* got 'Kata'"),
+        ({"drain_timeout": Duration.millis(1500)}, "drain_timeout must be a whole number of seconds, .* got 1.5 s"),
+        ({"reload_timeout": Duration.millis(500)}, "reload_timeout must be a whole number of seconds, .* got 0.5 s"),
+        ({"drain_timeout": Duration.days(20000)}, "drain_timeout must be at most 1073741493 s, got 1728000000 s"),
+        ({"node_selector": {"bad key!": "a"}}, "key of node_selector must be a name such as .* got 'bad key!'"),
+        ({"node_selector": {"disk": "a/b"}}, "node_selector 'disk' must be at most 63 letters, .* got 'a/b'"),
+        (
+            {"resources": ContainerResources(cpu=CpuResources(request=Cpu.units(2), limit=Cpu.millis(500)))},
+            "resources must request at most their limit of CPU, got '2' and '500m'",
+        ),
+        (
+            {
+                "resources": ContainerResources(
+                    memory=MemoryResources(request=Size.gibibytes(2), limit=Size.mebibytes(1000)),
+                )
+            },
+            "resources must request at most their limit of memory, got '2Gi' and '1000Mi'",
+        ),
+        (
+            {
+                "resources": ContainerResources(
+                    ephemeral_storage=EphemeralStorageResources(request=Size.gibibytes(2), limit=Size.gibibytes(1)),
+                )
+            },
+            "resources must request at most their limit of ephemeral storage, got '2Gi' and '1Gi'",
+        ),
+        (
+            {"engine": Engine(registry_certificates={"registry.example": "-----BEGIN CERTIFICATE-----" + "a" * (1 << 20)})},
+            r"registry_certificates must have at most \d+ bytes, which fit a ConfigMap, got 1048603",
+        ),
     ],
 )
-def test_bad_input_is_refused_and_the_id_stays_free(chart, volume, bad, message):
+def test_bad_input_is_rejected_and_the_id_stays_free(chart, volume, bad, message):
+    before = [construct.node.path for construct in chart.node.find_all()]
     with pytest.raises(ValueError, match=message):
         DindDaemon(chart, "docker-dind", volume=volume, **bad)
+    assert [construct.node.path for construct in chart.node.find_all()] == before
     DindDaemon(chart, "docker-dind", volume=volume)
 
 
-def test_a_name_twice_in_a_chart_is_refused(chart, volume):
-    DindDaemon(chart, "docker-dind", volume=volume)
-    second = ClaimedVolume(chart, "second", storage=Size.gibibytes(1))
-    with pytest.raises(ValueError, match="daemon name must be unique in a chart, got 'docker-dind' twice"):
-        DindDaemon(chart, "other", name="docker-dind", volume=second)
-    DindDaemon(chart, "other", volume=second)
+def test_zero_seconds_are_not_the_default(chart, find, volume):
+    DindDaemon(chart, "docker-dind", volume=volume, drain_timeout=Duration.seconds(0), reload_timeout=Duration.seconds(0))
+    environment = {variable["name"]: variable["value"] for variable in container_of(find("Deployment"))["env"]}
+    assert environment == {
+        "PORT": "2376",
+        "DRAIN_SECONDS": "0",
+        "DRAIN_REJECT_AFTER_SECONDS": "0",
+        "RELOAD_DRAIN_SECONDS": "0",
+        "RELOAD_REJECT_AFTER_SECONDS": "0",
+    }
 
 
-def test_a_volume_with_two_daemons_is_refused(chart, volume):
+def test_a_volume_has_one_daemon(chart, volume):
     DindDaemon(chart, "first", volume=volume)
-    with pytest.raises(ValueError, match="volume must have one daemon, got 'test/docker' for a second, 'second'"):
+    with pytest.raises(
+        ValueError, match="daemon of volume 'test/docker/claim' must be unique .* 'test/first' and in 'test/second'"
+    ):
         DindDaemon(chart, "second", volume=volume)
     DindDaemon(chart, "second", volume=ClaimedVolume(chart, "another", storage=Size.gibibytes(1)))
+
+
+def test_a_volume_elsewhere_is_rejected(chart, volume):
+    daemons = Chart(chart.node.root, "daemons", namespace="ci")
+    with pytest.raises(
+        ValueError, match="volume must be in the namespace of the daemon, 'ci', got 'test/docker/claim' in 'kube-ops'"
+    ):
+        DindDaemon(daemons, "docker-dind", volume=volume)
+    other = Chart(App(), "other", namespace="kube-ops")
+    with pytest.raises(ValueError, match="volume must be in the app of the daemon, got 'test/docker/claim' of another app"):
+        DindDaemon(other, "docker-dind", volume=volume)
+
+
+class OwnVolume:
+    """A volume of a user: no class of this library."""
+
+    def __init__(self, scope: Chart, hostname: str | None = None) -> None:
+        self.storage = Size.gibibytes(10)
+        self.hostname = hostname
+        self.claim = k8s.KubePersistentVolumeClaim(scope, "own", metadata=k8s.ObjectMeta(name="own.claim"))
+
+
+def test_a_volume_of_a_class_of_ones_own(chart, find):
+    DindDaemon(chart, "docker-dind", volume=OwnVolume(chart), node_selector={"disk": "fast"})
+    pod = find("Deployment")["spec"]["template"]["spec"]
+    assert {"name": "own-claim-vol", "persistentVolumeClaim": {"claimName": "own.claim", "readOnly": False}} in pod["volumes"]
+    assert pod["nodeSelector"] == {"disk": "fast"}
+
+
+def test_a_volume_with_a_node_leaves_none_to_choose(chart):
+    with pytest.raises(ValueError, match="node_selector must be left out for a volume of node 'node1', got {'disk': 'fast'}"):
+        DindDaemon(chart, "docker-dind", volume=OwnVolume(chart, "node1"), node_selector={"disk": "fast"})
+
+
+@pytest.mark.parametrize(
+    ("patched", "field"),
+    [("hostPid", "hostPID"), ("shareProcessNamespace", "shareProcessNamespace"), ("hostNetwork", "hostNetwork")],
+)
+def test_a_patch_that_breaks_the_lock_or_the_drain_is_rejected(tmp_path, patched, field):
+    app = App(outdir=str(tmp_path))
+    chart = Chart(app, "test")
+    daemon = DindDaemon(chart, "docker-dind", volume=ClaimedVolume(chart, "docker", storage=Size.gibibytes(1)))
+    app.synth()
+    ApiObject.of(daemon.deployment).add_json_patch(JsonPatch.add(f"/spec/template/spec/{patched}", value=True))
+    with pytest.raises(RuntimeError, match=f"{field} must be off: "):
+        app.synth()
+
+
+def test_containers_that_open_the_data_root_unprivileged_are_not_relabelled(chart, find, volume):
+    """On SELinux a runtime relabels every file of a volume when an unprivileged container starts."""
+    DindDaemon(chart, "docker-dind", volume=volume)
+    pod = find("Deployment")["spec"]["template"]["spec"]
+    containers = [
+        container
+        for container in [*pod["initContainers"], *pod["containers"]]
+        if any(mount["mountPath"] == "/var/lib/docker/" for mount in container["volumeMounts"])
+    ]
+    assert [container["name"] for container in containers] == ["wait-for-lock", "docker-dind", "disk-guard"]
+    for container in containers:
+        security = container["securityContext"]
+        assert security["privileged"] or security["seLinuxOptions"] == {"type": "spc_t"}
+
+
+def test_pod_options_reach_every_pod(chart, volume):
+    tolerations = [k8s.Toleration(key="dedicated", operator="Exists")]
+    options = PodOptions(
+        image_pull_secrets=["registry-example"],
+        tolerations=tolerations,
+        priority_class_name="high",
+        annotations={"sidecar.istio.io/inject": "false"},
+        labels={"team": "ci"},
+    )
+    daemon = DindDaemon(chart, "docker-dind", volume=volume, pod=options)
+    PruneSchedule(chart, "prune", daemon=daemon, schedule=Cron.weekly())
+    templates = pod_templates(chart)
+    assert set(templates) == {
+        ("Deployment", "docker-dind"),
+        ("Job", "docker-dind-certs"),
+        ("CronJob", "docker-dind-certs"),
+        ("CronJob", "docker-dind-prune"),
+    }
+    for template in templates.values():
+        assert template["spec"]["imagePullSecrets"] == [{"name": "registry-example"}]
+        assert template["spec"]["tolerations"] == [{"key": "dedicated", "operator": "Exists"}]
+        assert template["spec"]["priorityClassName"] == "high"
+        assert template["metadata"]["annotations"]["sidecar.istio.io/inject"] == "false"
+        assert template["metadata"]["labels"]["team"] == "ci"
+
+
+def test_pod_options_are_overridden_one_by_one(chart, volume):
+    options = PodOptions(priority_class_name="high", labels={"team": "ci"}, image_pull_secrets=["a"])
+    low = PodOptions(priority_class_name="low", image_pull_secrets=[])
+    daemon = DindDaemon(chart, "docker-dind", volume=volume, pod=options, tls=SelfIssued(pod=low))
+    PruneSchedule(chart, "prune", daemon=daemon, schedule=Cron.weekly(), pod=low)
+    for (kind, _), template in pod_templates(chart).items():
+        is_daemon = kind == "Deployment"
+        assert template["spec"]["priorityClassName"] == ("high" if is_daemon else "low")
+        assert ("imagePullSecrets" in template["spec"]) is is_daemon
+        assert template["metadata"]["labels"]["team"] == "ci"
+
+
+def pod_templates(chart: Chart) -> dict[tuple[str, str], Any]:
+    """The pod template of each workload, by its kind and its name without a checksum."""
+    templates = {}
+    for manifest in chart.to_json():
+        spec = manifest.get("spec", {})
+        spec = spec["jobTemplate"]["spec"] if manifest["kind"] == "CronJob" else spec
+        if "template" in spec:
+            name = re.sub("-[0-9a-f]{8}$", "", manifest["metadata"]["name"])
+            templates[manifest["kind"], name] = spec["template"]
+    return templates

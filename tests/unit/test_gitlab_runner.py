@@ -1,4 +1,4 @@
-"""What a Runner's configuration gets, and what of it stays."""
+"""The configuration of a Runner: what is merged in, and what stays."""
 
 import difflib
 from typing import Any
@@ -138,38 +138,53 @@ def test_without_tls_there_is_no_certificate(chart):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("no = toml = at all", "runner configuration must be TOML, got "),
-        ("concurrent = 1\n", r"runner configuration must have one runner .* got \[\]"),
-        ('[[runners]]\nexecutor = "shell"\n', r"runner configuration must have one runner .* got \[\]"),
+        ("no = toml = at all", "config must be TOML, got "),
+        ("concurrent = 1\n", r"config must have one runner .* got \[\]"),
+        ('[[runners]]\nexecutor = "shell"\n', r"config must have one runner .* got \[\]"),
         (
             '[[runners]]\nname = "a"\nexecutor = "kubernetes"\n[[runners]]\nname = "b"\nexecutor = "kubernetes"\n',
-            r"runner configuration must have one runner .* got \['a', 'b'\]",
+            r"config must have one runner .* got \['a', 'b'\]",
         ),
         (
             'runners = [{ executor = "kubernetes" }]\n',
-            "runner configuration must not have an inline table where 'kubernetes' goes",
+            r"config must have a table \[runners.kubernetes\], not an inline one, got",
         ),
         (
             '[[runners]]\nexecutor = "kubernetes"\n[runners.kubernetes]\nnamespace = "ci"\n',
-            "runner's namespace must be 'gitlab', got 'ci'",
+            "namespace in config must be 'gitlab', got 'ci'",
         ),
         (
             '[[runners]]\nexecutor = "kubernetes"\n[[runners.kubernetes.services]]\nname = "docker:29-dind"\n',
-            "runner must start no daemon of its own, got the service 'docker:29-dind'",
+            "services in config must start no daemon of their own, got 'docker:29-dind'",
+        ),
+        ('[runners]\nexecutor = "kubernetes"\n', r"runners in config must be a list of tables, such as \[\[runners\]\], got "),
+        ("runners = 5\n", "runners in config must be a list of tables, .* got 5"),
+        *(
+            (f'[[runners]]\nexecutor = "kubernetes"\n{line}\n', f"runners.{key} in config must be {message}")
+            for line, key, message in [
+                ('environment = "A=b"', "environment", "a list of strings, got 'A=b'"),
+                ("environment = [1]", "environment", "a string, got 1"),
+                ("kubernetes = 1", "kubernetes", "a table, got 1"),
+                ("[runners.kubernetes]\nnamespace = 1", "kubernetes.namespace", "a string, got 1"),
+                ('[runners.kubernetes]\nservices = ["docker:dind"]', "kubernetes.services", "a table, got 'docker:dind'"),
+                ("[runners.kubernetes]\nvolumes = []", "kubernetes.volumes", r"a table, got \[\]"),
+                ("[runners.kubernetes]\npod_labels = []", "kubernetes.pod_labels", r"a table, got \[\]"),
+                ("[runners.kubernetes.volumes.secret]", "kubernetes.volumes.secret", "a list of tables, .* got {}"),
+            ]
         ),
     ],
 )
-def test_a_configuration_that_does_not_go_with_it_is_refused(runner, config, message):
+def test_a_configuration_that_does_not_fit_is_rejected(runner, config, message):
     with pytest.raises(ValueError, match=message):
         runner.merged(config)
 
 
-def test_a_namespace_without_a_certificate_is_refused(chart):
+def test_a_namespace_without_a_certificate_is_rejected(chart):
     volume = ClaimedVolume(chart, "docker", storage=Size.gibibytes(1))
     daemon = DindDaemon(chart, "docker-dind", volume=volume, tls=GivenSecrets(server="server", client="my.client"))
-    with pytest.raises(ValueError, match="client's namespace must be one of client_namespaces .* got 'gitlab'"):
+    with pytest.raises(ValueError, match="daemon 'docker-dind' issues no client certificate in namespace 'gitlab'"):
         GitLabRunner(daemon=daemon, namespace="gitlab")
-    with pytest.raises(ValueError, match="runner's namespace must be .* got 'Gitlab'"):
+    with pytest.raises(ValueError, match="namespace must be .* got 'Gitlab'"):
         GitLabRunner(daemon=daemon, namespace="Gitlab")
-    with pytest.raises(ValueError, match=r"client Secret's name, .* got 'my\.client'"):
+    with pytest.raises(ValueError, match=r"name of the client Secret must be .* got 'my\.client'"):
         GitLabRunner(daemon=daemon, namespace="kube-ops")

@@ -1,7 +1,7 @@
 import pytest
 from cdk8s import App, Chart, Cron, Duration, Size
 
-from dindcache import ClaimedVolume, DindDaemon, Retention, Prune, PruneSchedule
+from dindcache import ClaimedVolume, DindDaemon, Prune, PruneSchedule, Retention
 
 NAME = "docker-dind-clear-cache"
 
