@@ -1,12 +1,13 @@
 #!/bin/sh
 # Build an image and push it, under a name that is the job's own and under those that were asked for.
 set -eu
+. "$DINDCACHE/common.sh"
 set -f # words are no patterns
 repository=${DOCKER_BUILD_IMAGE-${CI_REGISTRY_IMAGE-}}
 context=${DOCKER_BUILD_CONTEXT-.}
 result=${DOCKER_BUILD_RESULT-DOCKER_IMAGE}
 refuse() {
-    echo "dindcache: $*" >&2
+    log "$*"
     exit 64 # EX_USAGE
 }
 is() { printf '%s\n' "$2" | grep -Eqx "$1"; }

@@ -5,10 +5,11 @@ from typing import Any
 from cdk8s import Duration, Yaml
 
 from dindcache import _check
-from dindcache._scripts import read_script
+from dindcache._scripts import read_script, read_scripts
 from dindcache._typed import typed
 from dindcache.daemon import DindDaemon
 
+_SCRIPTS = ("common.sh", *(f"gitlab/{name}.sh" for name in ("wait", "docker-wrapper", "build", "clean")))
 # The time in which the next engine starts, and pulls its image on an upgrade.
 _START_SECONDS = 180
 _VARIABLE = "[A-Za-z_][A-Za-z0-9_]*"
@@ -86,10 +87,10 @@ class GitLabCi:
             },
             "before_script": [
                 'mkdir -m 700 "$DINDCACHE"',
-                *(_written(name) for name in ("wait.sh", "docker-wrapper.sh", "build.sh", "clean.sh")),
-                _read("before-script.sh"),
+                *(_written(name, text) for name, text in read_scripts(*_SCRIPTS).items()),
+                read_script("gitlab/before-script.sh"),
             ],
-            "after_script": [_read("after-script.sh")],
+            "after_script": [read_script("gitlab/after-script.sh")],
             "retry": {"max": 1, "exit_codes": [75]},
         }
         build = {
@@ -100,9 +101,5 @@ class GitLabCi:
         return {".docker": docker, ".docker-build": build}
 
 
-def _read(name: str) -> str:
-    return read_script(f"gitlab/{name}")
-
-
-def _written(name: str) -> str:
-    return f"cat >\"$DINDCACHE/{name}\" <<'END_OF_{name}'\n{_read(name)}END_OF_{name}\n"
+def _written(name: str, text: str) -> str:
+    return f"cat >\"$DINDCACHE/{name}\" <<'END_OF_{name}'\n{text}END_OF_{name}\n"

@@ -2,6 +2,7 @@
 # The job's docker: containers, networks and volumes carry the job's label, cache mounts are the project's own, and what a
 # restart of the daemon broke is done again.
 set -eu
+. "$DINDCACHE/common.sh"
 
 again=
 case "${1-} ${2-}" in
@@ -47,12 +48,12 @@ for try in 1 2 3; do
     child=$!
     wait "$child" || status=$?
     if [ "$status" -eq 0 ]; then exit; fi
-    started=$(sh "$DINDCACHE/wait.sh" "$DINDCACHE_WAIT")
+    started=$(WAIT_SECONDS=$DINDCACHE_WAIT sh "$DINDCACHE/wait.sh")
     # The daemon is the one that it was, so the failure is the command's own.
     if [ "$started" = "$(cat "$DINDCACHE/started")" ]; then exit "$status"; fi
     echo "$started" >"$DINDCACHE/started"
     if [ -z "$again" ] || [ "$try" -eq 3 ]; then break; fi
-    echo "dindcache: the daemon was restarted, so once more: docker $1" >&2
+    log "the daemon was restarted, so once more: docker $1"
 done
-echo "dindcache: the daemon was restarted, and docker $1 ended with $status" >&2
+log "the daemon was restarted, and docker $1 ended with $status"
 exit 75 # EX_TEMPFAIL: on which GitLab tries the job again

@@ -1,20 +1,15 @@
-"""What a pipeline includes: what GitLab takes, and its scripts, run under the machine's sh and under BusyBox alone."""
+"""The scripts of a job, under the machine's sh and with BusyBox only."""
 
 import os
-import re
 import shutil
 import subprocess
-import textwrap
 from pathlib import Path
 
 import pytest
-import yaml
-from cdk8s import Duration, Size
 
-from dindcache import ClaimedVolume, DindDaemon
-from dindcache.gitlab import GitLabCi
+from dindcache._scripts import read_scripts
 
-SCRIPTS = Path(__file__).parent.parent / "dindcache" / "scripts" / "gitlab"
+SCRIPTS = [f"gitlab/{name}.sh" for name in ("wait", "docker-wrapper", "build", "clean")]
 JOB = {
     "CI_JOB_ID": "7",
     "CI_JOB_URL": "https://gitlab.example/group/app/-/jobs/7",
@@ -22,14 +17,9 @@ JOB = {
     "CI_COMMIT_SHA": "abc",
     "COMPOSE_PROJECT_NAME": "group-app-7",
     "DINDCACHE_WAIT": "0",
+    "WAIT_SECONDS": "0",
     "DOCKER_HOST": "tcp://docker-dind:2376",
 }
-
-
-@pytest.fixture
-def daemon(chart):
-    volume = ClaimedVolume(chart, "docker", storage=Size.gibibytes(1))
-    return DindDaemon(chart, "docker-dind", volume=volume, drain_timeout=Duration.minutes(10))
 
 
 @pytest.fixture(params=["sh", "busybox"])
@@ -54,8 +44,8 @@ def job(request, tmp_path):
     ):
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
-        for path in SCRIPTS.iterdir():
-            shutil.copy(path, directory)
+        for name, text in read_scripts("common.sh", *SCRIPTS).items():
+            (directory / name).write_text(text)
         (directory / "docker").write_text(
             f'#!/bin/sh\ncase $* in "network inspect"*) {answer}; exit ;; esac\necho "docker $*"\n{docker}\n'
         )
@@ -75,50 +65,6 @@ def job(request, tmp_path):
     return run
 
 
-def test_gitlab_takes_it_and_the_jobs_of_the_documentation(daemon, tmp_path):
-    template = GitLabCi(daemon=daemon)
-    documentation = (Path(__file__).parent.parent / "docs" / "gitlab.md").read_text()
-    blocks = re.findall(r"^( *)```yaml\n(.*?)^ *```", documentation, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 5
-    texts = [template.template(), *template.component().split("\n---\n"), *(textwrap.dedent(block) for _, block in blocks)]
-    for i, text in enumerate(texts):
-        (tmp_path / f"{i}.yml").write_text(text)
-    command = ["check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", *tmp_path.iterdir()]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
-
-
-def test_the_component_hands_each_input_to_the_build(daemon):
-    header, jobs = yaml.safe_load_all(GitLabCi(daemon=daemon).component())
-    variables = jobs["$[[ inputs.job ]]"]["variables"]
-    given = {value.removeprefix("$[[ inputs.").removesuffix(" ]]") for value in variables.values()}
-    assert given == header["spec"]["inputs"].keys() - {"job", "stage"}
-    assert all(f"${{{name}-" in (SCRIPTS / "build.sh").read_text() for name in variables)
-
-
-def test_a_job_waits_as_long_as_a_daemon_may_be_closed(daemon):
-    def wait(template: GitLabCi) -> str:
-        value: str = yaml.safe_load(template.template())[".docker"]["variables"]["DINDCACHE_WAIT"]
-        return value
-
-    assert wait(GitLabCi(daemon=daemon)) == str(300 + 60 + 180)
-    assert wait(GitLabCi(daemon=daemon, wait=Duration.minutes(1))) == "60"
-
-
-@pytest.mark.parametrize(
-    ("props", "message"),
-    [
-        ({"image": ""}, "image must be one such as 'docker:29.9.3-cli', got ''"),
-        ({"image": "docker cli"}, "image must be one such as 'docker:29.9.3-cli', got 'docker cli'"),
-        ({"wait": Duration.seconds(0)}, "wait must be at least a second, got 0 s"),
-        ({"wait": Duration.millis(1500)}, "wait must be whole seconds, got 1.5 s"),
-    ],
-)
-def test_what_cannot_be_is_refused(daemon, props, message):
-    with pytest.raises(ValueError, match=message):
-        GitLabCi(daemon=daemon, **props)
-
-
 @pytest.mark.parametrize(
     ("command", "called"),
     [
@@ -136,7 +82,7 @@ def test_what_cannot_be_is_refused(daemon, props, message):
     ],
 )
 def test_what_docker_is_called_with(job, tmp_path, command, called):
-    done = job("docker.sh", *command.split())
+    done = job("docker-wrapper.sh", *command.split())
     assert done.stdout == f"docker {called.format(url=JOB['CI_JOB_URL'])}\n"
     made = (tmp_path / "dindcache" / "made").exists()
     assert made is ("label" in called or command == "compose up")
@@ -147,7 +93,7 @@ RESTARTED = {"docker": '[ -e "$0.tried" ] || { touch "$0.tried"; echo EOF >&2; e
 
 
 def test_a_build_that_a_restart_broke_is_built_again(job):
-    done = job("docker.sh", "build", ".", **RESTARTED)
+    done = job("docker-wrapper.sh", "build", ".", **RESTARTED)
     assert done.returncode == 0
     assert done.stdout.count("docker build") == 2
     assert "dindcache: the daemon was restarted, so once more: docker build" in done.stderr
@@ -155,20 +101,20 @@ def test_a_build_that_a_restart_broke_is_built_again(job):
 
 @pytest.mark.parametrize("command", ["run app", "build -", "login --password-stdin"])
 def test_what_cannot_be_done_twice_has_gitlab_try_the_job_again(job, command):
-    done = job("docker.sh", *command.split(), **RESTARTED)
+    done = job("docker-wrapper.sh", *command.split(), **RESTARTED)
     assert done.returncode == 75
     assert done.stdout.count(f"docker {command.split()[0]}") == 1
 
 
 def test_a_failure_of_its_own_is_one(job):
-    done = job("docker.sh", "build", ".", docker="exit 5")
+    done = job("docker-wrapper.sh", "build", ".", docker="exit 5")
     assert done.returncode == 5
     assert done.stdout.count("docker build") == 1
 
 
 def test_docker_reads_standard_input(job, tmp_path):
-    job("docker.sh")
-    command = ["sh", str(tmp_path / "dindcache" / "docker.sh"), "load"]
+    job("docker-wrapper.sh")
+    command = ["sh", str(tmp_path / "dindcache" / "docker-wrapper.sh"), "load"]
     (tmp_path / "dindcache" / "docker").write_text("#!/bin/sh\ncat\n")
     environment = {"PATH": os.environ["PATH"], "DINDCACHE": str(tmp_path / "dindcache"), **JOB}
     assert subprocess.run(command, input="image", capture_output=True, text=True, env=environment, check=True).stdout == "image"
@@ -177,7 +123,7 @@ def test_docker_reads_standard_input(job, tmp_path):
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        ("dial tcp: lookup docker-dind on 10.96.0.10:53: no such host", "no such name: the Service is gone"),
+        ("dial tcp: lookup docker-dind on 10.96.0.10:53: no such host", "no such name: the Service does not exist"),
         ("Cannot connect to the Docker daemon at tcp://x. Is the docker daemon running?", "refused: no daemon is ready"),
         ("tls: failed to verify certificate: x509: certificate signed by unknown authority", "no trust: tls: failed to verify"),
         ("unable to resolve docker endpoint: open /certs/client/ca.pem: no such file or directory", "no trust: unable to"),
@@ -190,22 +136,22 @@ def test_docker_reads_standard_input(job, tmp_path):
     ],
 )
 def test_a_job_without_a_daemon_says_what_is_wrong(job, tmp_path, error, message):
-    done = job("wait.sh", "0", answer=f"echo '{error}' >&2; exit 1")
+    done = job("wait.sh", answer=f"echo '{error}' >&2; exit 1")
     assert done.returncode == 1
     assert f"dindcache: tcp://docker-dind:2376: {message}" in done.stderr
 
 
 def test_a_job_of_a_runner_without_a_daemon_says_so(job):
-    done = job("wait.sh", "0", environment={"DOCKER_HOST": None})
+    done = job("wait.sh", environment={"DOCKER_HOST": None})
     assert done.returncode == 1
     assert "dindcache: this job has no daemon: DOCKER_HOST is not set" in done.stderr
 
 
 def test_a_daemon_that_comes_is_waited_for(job):
     refused = 'if [ ! -e "$0.tried" ]; then touch "$0.tried"; echo refused; exit 1; fi; echo monday'
-    done = job("wait.sh", "30", answer=refused)
+    done = job("wait.sh", answer=refused, environment={"WAIT_SECONDS": "30"})
     assert done.returncode == 0
-    assert "refused: no daemon is ready; waiting, at most 30 s" in done.stderr
+    assert "refused: no daemon is ready; waiting up to 30 s" in done.stderr
 
 
 BUILD = {"DOCKER_BUILD_IMAGE": "registry.example:5000/group/app"}
