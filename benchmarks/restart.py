@@ -144,7 +144,9 @@ def main() -> None:
     volume = LocalVolume(
         chart, "ours-data", hostname=cluster.hostnames[0], path=f"{ROOT}/bench-ours", storage=Size.gibibytes(5)
     )
-    ours = DindDaemon(chart, "ours", volume=volume, drain_timeout=Duration.minutes(2), registry_mirrors=cluster.registry_mirrors)
+    ours = DindDaemon(
+        chart, "ours", volume=volume, drain_timeout=Duration.minutes(2), registry_mirrors=cluster.registry_mirrors
+    )
     ways = [
         Way(cluster, "article", article(cluster), article_daemon(), "docker-dind"),
         Way(cluster, "ours", chart.to_json(), ours, "ours"),

@@ -130,7 +130,7 @@ class DindDaemon(Construct):
             name=name,
             image=image,
             port=self.port,
-            flags=[*_listeners(self.port, is_encrypted=self._certificates is not None), *flags],
+            flags=[*flags, *_listeners(self.port, is_encrypted=self._certificates is not None)],
             timing=timing,
             resources=resources,
             options=pod,

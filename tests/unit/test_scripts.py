@@ -1,0 +1,23 @@
+"""The scripts that ConfigMaps carry."""
+
+from pathlib import Path
+
+from cdk8s import Cron, Size
+
+import dindcache
+from dindcache import ClaimedVolume, DindDaemon, PruneSchedule
+
+SCRIPTS = {path.name: path.read_text() for path in Path(dindcache.__file__).parent.rglob("*.sh")}
+
+
+def test_a_config_map_has_the_text_of_the_files(chart):
+    daemon = DindDaemon(chart, "docker-dind", volume=ClaimedVolume(chart, "docker", storage=Size.gibibytes(50)))
+    PruneSchedule(chart, "prune", daemon=daemon, schedule=Cron.daily())
+    carried = set()
+    for config_map in (manifest for manifest in chart.to_json() if manifest["kind"] == "ConfigMap"):
+        scripts = {key: text for key, text in config_map["data"].items() if key.endswith(".sh")}
+        assert scripts.items() <= SCRIPTS.items()
+        carried |= scripts.keys()
+    # The others are in the jobs of a pipeline.
+    gitlab = {path.name for path in (Path(dindcache.__file__).parent / "gitlab").glob("*.sh")}
+    assert carried == SCRIPTS.keys() - gitlab
