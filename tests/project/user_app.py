@@ -7,7 +7,7 @@ from cdk8s import App, Chart, Cron, Size
 from constructs import Construct
 
 from dindcache import ClaimedVolume, DindDaemon, LocalStorageClass, LocalVolume, PruneSchedule
-from dindcache.gitlab import GitLabRunner, GitLabCi
+from dindcache.gitlab import GitLabCi, GitLabRunner
 
 
 class DiskClass(LocalStorageClass):

@@ -15,6 +15,7 @@ from constructs import Construct
 import dindcache
 import dindcache.gitlab
 from dindcache import AddressPool, ClaimedVolume, DindDaemon, Engine, LocalStorageClass, NoTls, PodOptions, Prune
+from dindcache.gitlab import GitLabRunner
 
 CLASSES = {
     name: found
@@ -77,7 +78,7 @@ VALUES: list[Any] = [
 
 def props(found: type) -> dict[str, Any]:
     """The props of a class and their types."""
-    hints = get_type_hints(found.__init__)
+    hints = get_type_hints(inspect.getattr_static(found, "__init__"))
     return {name: hint for name, hint in hints.items() if name not in {"return", "scope"}}
 
 
@@ -100,6 +101,10 @@ def accepts(hint: Any, value: Any) -> bool:
 PROPS = [(name, prop) for name, found in CLASSES.items() for prop in props(found)]
 
 
+def required_props(name: str, chart: Chart) -> dict[str, Any]:
+    return REQUIRED[name](chart) if name in REQUIRED else {}
+
+
 @pytest.fixture
 def chart() -> Chart:
     return Chart(App(), "test", namespace="ci")
@@ -114,7 +119,7 @@ def create(name: str, chart: Chart, given: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize(("name", "prop"), PROPS)
 def test_a_value_of_the_wrong_type_is_rejected_and_the_id_stays_free(chart, name, prop):
-    required = REQUIRED.get(name, lambda _: {})(chart)
+    required = required_props(name, chart)
     before = [construct.node.path for construct in chart.node.find_all()]
     wrong = [value for value in VALUES if not accepts(props(CLASSES[name])[prop], value)]
     assert len(wrong) >= len(VALUES) - 3
@@ -130,7 +135,7 @@ def test_a_value_of_the_wrong_type_is_rejected_and_the_id_stays_free(chart, name
 def test_every_class_is_created_in_these_tests(chart):
     for i, name in enumerate(CLASSES):
         own = Chart(chart, f"chart-{i}", namespace=f"ci-{i}")
-        create(name, own, REQUIRED.get(name, lambda _: {})(own))
+        create(name, own, required_props(name, own))
 
 
 def test_a_scope_in_no_chart_is_rejected():
@@ -144,14 +149,14 @@ def test_a_scope_in_no_chart_is_rejected():
 def test_an_id_twice_is_rejected_before_anything_is_created(chart, name):
     if name == "ClientPolicy":
         pytest.skip("is created by a daemon only")
-    create(name, chart, REQUIRED[name](chart) if name in REQUIRED else {})
+    create(name, chart, required_props(name, chart))
     Construct(chart, "taken")
-    given = REQUIRED[name](Chart(App(), "other", namespace="ci")) if name in REQUIRED else {}
+    given = required_props(name, Chart(App(), "other", namespace="ci"))
     with pytest.raises(ValueError, match="id must be unique in its scope, got 'taken' twice in 'test'|volume must be|daemon"):
         create(name, chart, {**given, "id": "taken"})
 
 
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
     "DindDaemon.client": {"namespace": 5},
     "DindDaemon.connect": {"workload": "job"},
     "Client.connect": {"workload": ContainerProps(image="docker")},
@@ -165,15 +170,16 @@ METHODS = {
 @pytest.mark.parametrize("method", METHODS)
 def test_an_argument_of_the_wrong_type_is_rejected(chart, method):
     name, _, attribute = method.partition(".")
-    owner = {
-        "DindDaemon": lambda: daemon(chart),
-        "Client": lambda: daemon(chart).client(),
-        "ClientPolicy": lambda: daemon(chart).client_policy,
-        "GitLabRunner": lambda: dindcache.gitlab.GitLabRunner(daemon=daemon(chart), namespace="ci"),
-    }[name]()
+    docker = daemon(chart)
+    owners = {
+        "DindDaemon": docker,
+        "Client": docker.client(),
+        "ClientPolicy": docker.client_policy,
+        "GitLabRunner": GitLabRunner(daemon=docker, namespace="ci"),
+    }
     ((argument, value),) = METHODS[method].items()
     with pytest.raises(ValueError, match=f"^{argument} must be .+, got {re.escape(repr(value))}"):
-        getattr(owner, attribute)(**{argument: value})
+        getattr(owners[name], attribute)(**{argument: value})
 
 
 def test_peers_and_workloads_of_cdk8s_are_accepted(chart):

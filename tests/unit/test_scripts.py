@@ -13,7 +13,7 @@ SCRIPTS = {path.name: path.read_text() for path in Path(dindcache.__file__).pare
 def test_a_config_map_has_the_text_of_the_files(chart):
     daemon = DindDaemon(chart, "docker-dind", volume=ClaimedVolume(chart, "docker", storage=Size.gibibytes(50)))
     PruneSchedule(chart, "prune", daemon=daemon, schedule=Cron.daily())
-    carried = set()
+    carried: set[str] = set()
     for config_map in (manifest for manifest in chart.to_json() if manifest["kind"] == "ConfigMap"):
         scripts = {key: text for key, text in config_map["data"].items() if key.endswith(".sh")}
         assert scripts.items() <= SCRIPTS.items()
