@@ -53,12 +53,21 @@ def reserve_names(scope: Construct, owner: str, *objects: ObjectName) -> None:
 
     :raises ValueError: Another construct of the app creates one of the objects
     """
+    check_names(scope, owner, *objects)
+    chart = chart_of(scope)
+    _owners[scope.node.root].update({_key(chart, object_): owner for object_ in objects})
+
+
+def check_names(scope: Construct, owner: str, *objects: ObjectName) -> None:
+    """Check that no construct of the app creates one of the objects.
+
+    :raises ValueError: One does
+    """
     chart, owners = chart_of(scope), _owners.setdefault(scope.node.root, {})
-    keys = [_key(chart, object_) for object_ in objects]
-    for key, (kind, name, _) in zip(keys, objects, strict=True):
-        if key in owners:
-            raise ValueError(f"{kind} {name!r} must be unique in an app, got it in {owners[key]!r} and in {owner!r}")
-    owners.update(dict.fromkeys(keys, owner))
+    for object_ in objects:
+        other = owners.get(_key(chart, object_))
+        if other is not None:
+            raise ValueError(f"{object_.kind} {object_.name!r} must be unique in an app, got it in {other!r} and in {owner!r}")
 
 
 def reserved(app: IConstruct) -> Iterable[tuple[str, str, str]]:

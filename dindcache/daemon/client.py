@@ -6,7 +6,7 @@ from typing import Any
 from cdk8s_plus_27 import EnvValue, Workload
 
 from dindcache import _check
-from dindcache._names import ObjectName, reserve_names
+from dindcache._names import ObjectName, check_names, reserve_names
 from dindcache._typed import check_fields, typed
 from dindcache.network import CLIENT_LABELS
 from dindcache.tls.certificates import CertificateSecret
@@ -70,13 +70,19 @@ class Client:
         """Give a workload's pods the labels, and each container that it has now the variables and the certificate.
 
         :param workload: Deployment, Job, CronJob or other workload of cdk8s-plus
-        :raises ValueError: The workload has no container yet, or is already the client of a daemon
+        :raises ValueError: The workload has no container yet, has a mount where the certificate goes, or is already the client of
+            a daemon
         """
         containers = [*workload.init_containers, *workload.containers]
         path = workload.node.path
         if not containers:
             raise ValueError(f"workload must have its containers before it connects, got none in {path!r}")
-        reserve_names(workload, f"client of {self.daemon}", ObjectName("daemon of workload", path))
+        name = ObjectName("daemon of workload", path)
+        check_names(workload, f"client of {self.daemon}", name)
+        for container in containers:
+            if any(mount.path.rstrip("/") == self.mount_path for mount in container.mounts):
+                raise ValueError(f"workload must have nothing mounted at {self.mount_path!r}, got it in {container.name!r}")
+        reserve_names(workload, f"client of {self.daemon}", name)
         volume = self.secret and self.secret.volume(workload, _VOLUME)
         for label, value in self.labels.items():
             workload.pod_metadata.add_label(label, value)

@@ -13,6 +13,7 @@ from cdk8s_plus_27 import (
     EphemeralStorageResources,
     Job,
     MemoryResources,
+    Volume,
     k8s,
 )
 
@@ -184,6 +185,15 @@ def test_connect_without_containers_is_rejected(chart, volume):
     daemon = DindDaemon(chart, "docker-dind", volume=volume)
     with pytest.raises(ValueError, match=r"workload must have its containers .* got none in 'test/job'"):
         daemon.connect(Job(chart, "job"))
+
+
+@pytest.mark.parametrize("path", ["/certs/client", "/certs/client/"])
+def test_a_mount_where_the_certificate_goes_is_rejected(chart, volume, path):
+    daemon = DindDaemon(chart, "docker-dind", volume=volume)
+    job = Job(chart, "job", containers=[ContainerProps(image="docker:cli", name="build")])
+    job.containers[0].mount(path, Volume.from_empty_dir(chart, "certs", "certs"))
+    with pytest.raises(ValueError, match="workload must have nothing mounted at '/certs/client', got it in 'build'"):
+        daemon.connect(job)
 
 
 def test_a_pod_template_has_all_that_connect_gives(chart, volume):
