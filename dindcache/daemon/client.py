@@ -70,8 +70,8 @@ class Client:
         """Give a workload's pods the labels, and each container that it has now the variables and the certificate.
 
         :param workload: Deployment, Job, CronJob or other workload of cdk8s-plus
-        :raises ValueError: The workload has no container yet, has a mount where the certificate goes, or is already the client of
-            a daemon
+        :raises ValueError: The workload has no container yet, has a mount where the certificate goes, or is already the client
+            of a daemon
         """
         containers = [*workload.init_containers, *workload.containers]
         path = workload.node.path
