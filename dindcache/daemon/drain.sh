@@ -4,17 +4,16 @@
 #   PORT                         the daemon's
 #   DRAIN_SECONDS                the drain ends after this time, whoever is connected
 #   DRAIN_REJECT_AFTER_SECONDS   new clients are rejected after this time, so that a busy daemon ends
-#   POLL_SECONDS                 defaults to 1
+#   DRAIN_QUIET_SECONDS          the drain ends when no client has been connected for this time
+#   LIVENESS_PERIOD_SECONDS      the engine is asked this often, and the drain ends when it has not answered
+#   LIVENESS_FAILURES            this many times in a row: a stopped engine keeps its connections for ever
 set -eu
-: "${PORT:?}" "${DRAIN_SECONDS:?}" "${DRAIN_REJECT_AFTER_SECONDS:?}"
+: "${PORT:?}" "${DRAIN_SECONDS:?}" "${DRAIN_REJECT_AFTER_SECONDS:?}" "${DRAIN_QUIET_SECONDS:?}"
+: "${LIVENESS_PERIOD_SECONDS:?}" "${LIVENESS_FAILURES:?}"
 . "${0%/*}/common.sh"
 # Makes the readiness probe fail.
 closed=/run/dindcache.closed
-# A job reconnects between its build and its push.
-patience=10
-# As long as the liveness probe: an engine is hung when it has not answered three times, 10 s apart.
-ask_every=10
-give_up_after=3
+quiet=$DRAIN_QUIET_SECONDS
 
 # clients: count the connections to the port whose other end is alive. In /proc/net/tcp the local address is the second field, in
 # hexadecimal, and 01 in the fourth is ESTABLISHED. When a node vanishes, its connections stay in that state for up to 15 minutes:
@@ -34,7 +33,7 @@ clients() {
 reject_new_clients() {
     log "drain: rejecting new clients"
     touch "$closed"
-    patience=1 # nobody can come back, and jobs wait for the next engine
+    quiet=1 # nobody can come back, and jobs wait for the next engine
     # Readiness alone does not reach the Service: Kubernetes 1.36 kept a terminating pod ready (measured).
     for tables in iptables ip6tables; do
         "$tables" -w -I INPUT -p tcp --dport "$PORT" --syn -j REJECT --reject-with tcp-reset || log "drain: not with $tables"
@@ -51,8 +50,8 @@ main() {
         time=$(now)
         connected=$(clients)
         if [ "$connected" -gt 0 ]; then busy=$time; fi
-        if [ $((time - busy)) -ge "$patience" ]; then
-            log "drain: no client for $patience s"
+        if [ $((time - busy)) -ge "$quiet" ]; then
+            log "drain: no client for $quiet s"
             return
         elif [ $((time - begin)) -ge "$DRAIN_SECONDS" ]; then
             log "drain: $connected connections left at the deadline"
@@ -60,16 +59,15 @@ main() {
         elif [ $((time - begin)) -ge "$DRAIN_REJECT_AFTER_SECONDS" ] && [ ! -e "$closed" ]; then
             reject_new_clients
         fi
-        # A stopped engine keeps its connections for ever.
-        if [ $((time - asked)) -ge "$ask_every" ]; then
+        if [ $((time - asked)) -ge "$LIVENESS_PERIOD_SECONDS" ]; then
             asked=$time
             if engine_answers; then unanswered=0; else unanswered=$((unanswered + 1)); fi
-            if [ "$unanswered" -ge "$give_up_after" ]; then
+            if [ "$unanswered" -ge "$LIVENESS_FAILURES" ]; then
                 log "drain: the engine does not answer"
                 return
             fi
         fi
-        sleep "${POLL_SECONDS:-1}"
+        sleep 1
     done
 }
 

@@ -28,7 +28,7 @@ from dindcache._patch import patch_pod
 from dindcache._scripts import SCRIPTS_DIRECTORY, SCRIPTS_PATH, script_command
 from dindcache.cleanup.disk_guard import UNPRIVILEGED_ROOT, DiskGuard
 from dindcache.daemon.files import DaemonFiles
-from dindcache.daemon.timing import Timing
+from dindcache.daemon.timing import LIVENESS_FAILURES, LIVENESS_PERIOD_SECONDS, Timing
 from dindcache.pod import PodOptions
 
 LOCK_NAME = "wait-for-lock"
@@ -40,7 +40,7 @@ CONTAINER_NAMES = (LOCK_NAME, DiskGuard.NAME)
 DATA_PATH = "/var/lib/docker/"
 """Directory of the data root."""
 
-_PERIOD_SECONDS = {"startup": 5, "liveness": 10, "readiness": 5}
+_PERIOD_SECONDS = {"startup": 5, "liveness": LIVENESS_PERIOD_SECONDS, "readiness": 5}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +164,7 @@ def _variables(values: Mapping[str, str]) -> dict[str, EnvValue]:
     return {name: EnvValue.from_value(value) for name, value in values.items()}
 
 
-def _probe(kind: str, failures: int = 3) -> Probe:
+def _probe(kind: str, failures: int = LIVENESS_FAILURES) -> Probe:
     return Probe.from_command(
         script_command("ready.sh" if kind == "readiness" else "alive.sh"),
         period_seconds=Duration.seconds(_PERIOD_SECONDS[kind]),

@@ -3,6 +3,7 @@
 #   PORT                          the daemon's
 #   RELOAD_DRAIN_SECONDS          the restart comes after this time, whoever is connected
 #   RELOAD_REJECT_AFTER_SECONDS   new clients are rejected after this time
+#   DRAIN_QUIET_SECONDS, LIVENESS_…   as drain.sh has them
 #   CERTIFICATES                  defaults to /certs/server
 #   POLL_SECONDS                  defaults to 10
 set -eu

@@ -13,8 +13,17 @@ _RECOVERY_SECONDS = 600
 # The time until the kubelet has written a changed Secret into a pod: its sync period and that of its cache, a minute each, with
 # a wide margin.
 _SYNC_SECONDS = 600
+# A job reconnects between its build and its push.
+_QUIET_SECONDS = 10
 # Kubernetes reads a deadline as an integer of 32 bits.
 _LONGEST_DEADLINE = (1 << 31) - 1
+
+
+LIVENESS_PERIOD_SECONDS = 10
+"""Time between two liveness probes of the engine."""
+
+LIVENESS_FAILURES = 3
+"""Number of failed probes in a row after which the engine is hung, to the kubelet and to a drain."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,9 @@ class Timing:
         return {
             "DRAIN_SECONDS": str(self.drain),
             "DRAIN_REJECT_AFTER_SECONDS": str(self.reject_after),
+            "DRAIN_QUIET_SECONDS": str(_QUIET_SECONDS),
             "RELOAD_DRAIN_SECONDS": str(self.reload_drain),
             "RELOAD_REJECT_AFTER_SECONDS": str(self.reload_reject_after),
+            "LIVENESS_PERIOD_SECONDS": str(LIVENESS_PERIOD_SECONDS),
+            "LIVENESS_FAILURES": str(LIVENESS_FAILURES),
         }

@@ -331,8 +331,11 @@ def test_zero_seconds_are_not_the_default(chart, find, volume):
         "PORT": "2376",
         "DRAIN_SECONDS": "0",
         "DRAIN_REJECT_AFTER_SECONDS": "0",
+        "DRAIN_QUIET_SECONDS": "10",
         "RELOAD_DRAIN_SECONDS": "0",
         "RELOAD_REJECT_AFTER_SECONDS": "0",
+        "LIVENESS_PERIOD_SECONDS": "10",
+        "LIVENESS_FAILURES": "3",
     }
 
 

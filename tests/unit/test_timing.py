@@ -32,8 +32,11 @@ def test_new_clients_are_rejected_halfway_through_a_drain(chart, find):
         "PORT": "2376",
         "DRAIN_SECONDS": "61",
         "DRAIN_REJECT_AFTER_SECONDS": "30",
+        "DRAIN_QUIET_SECONDS": "10",
         "RELOAD_DRAIN_SECONDS": "1061",
         "RELOAD_REJECT_AFTER_SECONDS": "1030",
+        "LIVENESS_PERIOD_SECONDS": "10",
+        "LIVENESS_FAILURES": "3",
     }
     # The rest of the drain, and a minute in which the engine ends.
     assert daemon.timing.unavailable == 31 + 60
