@@ -1,32 +1,39 @@
-# Each target sets up what it needs under .venv and build/. PYTHON=python3.12 chooses another interpreter.
+# Each target sets up what it needs in .venv and build/. PYTHON=python3.12 chooses another interpreter.
 PYTHON ?= python3
 bin := .venv/bin
-# The venv's own Node.js, so that every machine runs the same: jsii needs one, and so do pyright and the cdk8s command.
+# Node.js of the virtual environment, the same on every machine: jsii, pyright and the cdk8s CLI need it.
 export PATH := $(CURDIR)/$(bin):$(CURDIR)/.venv/node/bin:$(PATH)
 
-.PHONY: synth test lint golden cluster-test soak bench month wheel clean
+.PHONY: help synth check test lint golden cluster-test soak bench month wheel clean
 
-written = dist gitlab templates
+help: ## print the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-synth: .venv/ready ## write dist/ and what GitLab reads; a synth that fails leaves them as they were
-	rm -rf $(addprefix build/,$(written))
+# A synth that fails leaves everything as it was. No file is deleted: a chart that the app no longer has is named.
+synth: .venv/ready ## write dist/, gitlab/ and templates/ from main.py
+	rm -rf build/dist
 	CDK8S_OUTDIR=build/dist python main.py
-	rm -rf $(written) && mv $(addprefix build/,$(written)) .
+	mkdir -p dist && cp build/dist/* dist/
+	@for file in dist/*.k8s.yaml; do \
+		[ -e "build/$$file" ] || echo "$$file: main.py does not write it (any more); delete it unless it is yours" >&2; \
+	done
 
-test: lint ## all that needs no cluster
+check: test ## another name of test
+
+test: lint ## lint and all tests that need no cluster
 	pytest --ignore=tests/cluster --numprocesses=4 # most of them wait
 
-lint: .venv/ready .venv/checkov/ready
+lint: .venv/ready .venv/checkov/ready ## ruff, mypy, pyright, shellcheck and checkov
 	ruff check
 	ruff format --check
 	mypy
 	pyright --warnings
 	shellcheck .ci/run
-	shellcheck --shell=sh dindcache/scripts/*.sh dindcache/scripts/gitlab/*.sh
+	shellcheck --shell=sh --external-sources --source-path=dindcache $(shell find dindcache -name '*.sh')
 	.venv/checkov/bin/checkov --config-file .checkov.yaml
 
-golden: synth ## write every generated file anew
-	npx --yes cdk8s-cli@2.207.60 import --language python --check-upgrade=false
+golden: synth ## regenerate all generated files
+	npx --yes cdk8s-cli@2.207.60 import imports/crds/*.yaml --language python --no-save --check-upgrade=false
 	for example in examples/*.py; do PYTHONPATH=. python "$$example" || exit; done
 	pytest -q --ignore=tests/cluster --numprocesses=4 --update-golden
 
@@ -52,10 +59,10 @@ month: .venv/ready ## KUBECONFIG=FILE, three quarters of an hour; REGISTRY_MIRRO
 	@test -n "$(cluster)" || { echo 'needs KUBECONFIG=FILE on the command line of make' >&2; exit 2; }
 	python -m benchmarks.month "$(cluster)" $(REGISTRY_MIRROR) $(ARGS)
 
-wheel: .venv/ready ## into build/, for dist/ is what GitOps reads
+wheel: .venv/ready ## build the wheel into build/, since GitOps reads dist/
 	python -m build --no-isolation --wheel --outdir build
 
-clean:
+clean: ## remove the environments and build/
 	rm -rf .venv build
 
 .venv/ready: pyproject.toml constraints.txt

@@ -1,4 +1,4 @@
-"""The app: edit the values below, then ``make synth`` or ``cdk8s synth`` writes dist/ and the files for GitLab next to it."""
+"""The app: edit the values below, then ``make synth`` or ``cdk8s synth`` writes dist/, and gitlab/ and templates/ here."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,7 +67,8 @@ if __name__ == "__main__":
     app = App()
     files = gitlab(build(app).daemon)
     app.synth()
+    # In this directory, wherever cdk8s synth writes the manifests: a Helm chart or a pipe has no use for them.
     for path, text in files.items():
-        file = Path(app.outdir).parent / path
+        file = Path(__file__).parent / path
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)

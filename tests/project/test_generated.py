@@ -79,19 +79,10 @@ def test_every_golden_file_has_its_test():
     assert not [path.name for path in GOLDEN.iterdir() if f"def {path.stem}(" not in tests]
 
 
-def test_cdk8s_synth_writes_dist_and_what_gitlab_reads(tmp_path):
-    subprocess.run([*CDK8S, "synth", f"--output={tmp_path}/dist"], cwd=ROOT, env=CHECKED, check=True)
-    for directory in ("dist", "gitlab", "templates"):
-        written, committed = (
-            {path.name: path.read_text() for path in (root / directory).iterdir()} for root in (tmp_path, ROOT)
-        )
-        assert written == committed
-
-
 def test_cdk8s_import_makes_the_bindings(tmp_path):
     shutil.copytree(ROOT / "imports" / "crds", tmp_path / "imports" / "crds")
-    shutil.copy(ROOT / "cdk8s.yaml", tmp_path)
-    subprocess.run([*CDK8S, "import", "--language=python"], cwd=tmp_path, env=CHECKED, check=True)
+    crds = "imports/crds/cert-manager.io.yaml"
+    subprocess.run([*CDK8S, "import", crds, "--language=python", "--no-save"], cwd=tmp_path, env=CHECKED, check=True)
     written, committed = (
         {path.relative_to(root): path.read_bytes() for path in root.glob("imports/io/**/*.*") if path.suffix != ".pyc"}
         for root in (tmp_path, ROOT)
