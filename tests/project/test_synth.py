@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -76,7 +75,6 @@ def test_stdout_gets_manifests_and_the_temporary_directory_nothing(app, tmp_path
     assert "kind: Deployment" in printed
     assert "DOCKER_BUILD_IMAGE" not in printed
     assert not list(temporary.rglob("docker-build.yml"))
-    assert not (Path(tempfile.gettempdir()) / "templates").exists()
     changed = files(app)
     assert {name: changed[name] for name in GITLAB} == {name: before[name] for name in GITLAB}
 
