@@ -8,7 +8,7 @@ from cdk8s import Duration, Size, SizeRoundingBehavior
 from dindcache import _check
 from dindcache._typed import check_fields
 
-# Percent of the volume. The rest is for images, containers and volumes (docs/engine.md).
+# Percent of the volume. The rest is for images, containers and volumes (docs/explanation/build-cache.md).
 _RESERVED, _MAX_USED, _MIN_FREE = 20, 50, 20
 # Earlier engines know keepStorage only. An engine ignores the keys that it does not know, and a rule without a size drops
 # everything.

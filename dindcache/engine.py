@@ -14,7 +14,7 @@ from dindcache._typed import check_fields
 
 
 class ImageStore(Enum):
-    """The store of the engine's images (``docs/engine.md``). After a change the images of the other store stay, unused."""
+    """The store of the engine's images (``docs/explanation/build-cache.md``). After a change the images of the other store stay, unused."""
 
     OVERLAY2 = "overlay2"
     """Builds take half to two thirds of the time and a third of the disk space (``benchmarks/image_store.py``)."""
@@ -113,7 +113,7 @@ class Engine:
     :param version: Version of the engine in the daemon's image, such as ``29.9.3`` or ``29``. Defaults to the one in the
         image's tag, and is required where the tag has none, as in ``docker:dind``. It decides which keys are written: an older
         engine than this ignores the sizes of the build cache and drops all of it
-    :param image_store: Store of the engine's images. Defaults to the faster one (``docs/engine.md``)
+    :param image_store: Store of the engine's images. Defaults to the faster one (``docs/explanation/build-cache.md``)
     :param address_pools: Ranges for the networks that jobs create. Defaults to the engine's own, which a cluster may use itself
     :param dns: Addresses of the name servers of containers and build steps. Defaults to those of the pod
     :param log_max_size: Size at which the log of a container is rotated, in whole KiB. Defaults to 10 MiB

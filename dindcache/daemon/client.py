@@ -51,7 +51,7 @@ class Client:
     def pod_template(self, *, container: str) -> dict[str, Any]:
         """Return the same as the plain data of a pod template, for workloads that are not cdk8s constructs.
 
-        Merge it into the values of a Helm chart, a runner's pod template or a workflow (``docs/other-ci.md``).
+        Merge it into the values of a Helm chart, a runner's pod template or a workflow (``docs/guides/other-ci.md``).
 
         :param container: Name of the container that runs ``docker``
         :raises ValueError: The name is not one of a container

@@ -1,4 +1,4 @@
-"""The Python blocks of docs/other-ci.md, and what they write against the schema of each system."""
+"""The Python blocks of docs/guides/other-ci.md, and what they write against the schema of each system."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from hera.workflows.models import WorkflowTemplate
 
 from dindcache import ClaimedVolume, DindDaemon, SelfIssued
 
-GUIDE = (Path(__file__).parent.parent.parent / "docs" / "other-ci.md").read_text()
+GUIDE = (Path(__file__).parent.parent.parent / "docs" / "guides" / "other-ci.md").read_text()
 
 
 @pytest.fixture
