@@ -4,7 +4,7 @@ bin := .venv/bin
 # Node.js of the virtual environment, the same on every machine: jsii, pyright and the cdk8s CLI need it.
 export PATH := $(CURDIR)/$(bin):$(CURDIR)/.venv/node/bin:$(PATH)
 
-.PHONY: help synth check test lint golden cluster-test soak bench month wheel clean
+.PHONY: help synth check test lint golden cluster-test soak bench month docs wheel clean
 
 help: ## print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -58,6 +58,9 @@ bench: .venv/ready ## and with KUBECONFIG=FILE what needs a cluster: two hours
 month: .venv/ready ## KUBECONFIG=FILE, three quarters of an hour; REGISTRY_MIRROR=URL, ARGS='--days=9 --day=30' for a quick try
 	@test -n "$(cluster)" || { echo 'needs KUBECONFIG=FILE on the command line of make' >&2; exit 2; }
 	python -m benchmarks.month "$(cluster)" $(REGISTRY_MIRROR) $(ARGS)
+
+docs: .venv/ready ## build the documentation into build/site, strictly
+	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
 
 wheel: .venv/ready ## build the wheel into build/, since GitOps reads dist/
 	python -m build --no-isolation --wheel --outdir build
