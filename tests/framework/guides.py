@@ -1,0 +1,3 @@
+"""Pages whose shell blocks run on a cluster."""
+
+RUN: dict[str, str] = {}
