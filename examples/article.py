@@ -1,7 +1,7 @@
 """The system of the article "Docker layer cache for GitLab CI in Kubernetes" (2021): its objects, names and values.
 
-It is here to be compared, not to be used: it prunes the build cache each week and lets anyone who reaches the port be root
-on the node. ``../main.py`` is the better start. Where this adds to the article, ``tests/test_article.py`` lists it.
+Start from another example: this one is here to be compared. It prunes the build cache each week, and everyone who reaches the port is
+root on the node. ``tests/project/test_article.py`` lists what it adds to the article.
 
 A GitLab job of the article, put right (it has ``tages`` for ``tags``)::
 

@@ -11,10 +11,11 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
-from cdk8s import App
+from cdk8s import App, Yaml
 
 import main
 from benchmarks import bare
+from examples import github_actions
 from tests.conftest import GOLDEN
 
 ROOT = Path(__file__).parent.parent.parent
@@ -40,9 +41,18 @@ def test_committed_manifests_are_what_the_apps_write(directory, tmp_path):
         module.build(app)
         app.synth()
     written = {path.name: path.read_text() for path in tmp_path.iterdir()}
-    files = [path for path in (ROOT / directory).iterdir() if path.is_file() and path.suffix != ".py"]
-    committed = {path.name: path.read_text() for path in files}
+    committed = {path.name: path.read_text() for path in (ROOT / directory).glob("*.k8s.yaml")}
     assert committed == written
+
+
+def test_committed_values_are_what_the_example_writes():
+    values = github_actions.values(github_actions.build(App()))
+    assert (ROOT / "examples" / "github-actions.values.yaml").read_text() == Yaml.stringify(values)
+
+
+def test_an_example_says_when_to_start_from_it():
+    starts = {path.name: path.read_text() for path in (ROOT / "examples").glob("*.py")}
+    assert not [name for name, text in starts.items() if "Start from " not in text.split('"""')[1]]
 
 
 def test_committed_files_for_gitlab_are_what_the_app_writes():
