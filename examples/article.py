@@ -1,7 +1,7 @@
 """The system of the article "Docker layer cache for GitLab CI in Kubernetes" (2021): its objects, names and values.
 
-Start from another example: this one is here to be compared. It prunes the build cache each week, and everyone who reaches the port is
-root on the node. ``tests/project/test_article.py`` lists what it adds to the article.
+Start from another example: this one is here to be compared. It prunes the build cache each week, and everyone who reaches the
+port is root on the node. ``tests/project/test_article.py`` lists what it adds to the article.
 
 A GitLab job of the article, put right (it has ``tages`` for ``tags``)::
 

@@ -1,7 +1,7 @@
 """A daemon whose certificates cert-manager issues. Start from it if cert-manager runs in the cluster.
 
-A CA of the cluster signs for clients in two namespaces. cert-manager must be installed in the namespace ``cert-manager``, where a
-ClusterIssuer looks for its Secret. Clients are in ``kube-ops`` and in ``gitlab``, which must exist.
+A CA of the cluster signs for clients in two namespaces. cert-manager must be installed in the namespace ``cert-manager``, where
+a ClusterIssuer looks for its Secret. Clients are in ``kube-ops`` and in ``gitlab``, which must exist.
 """
 
 from pathlib import Path

@@ -69,7 +69,8 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
         # A chart for each block, so that each can create a daemon of the same name; what it defines stays for the next.
         chart = Chart(App(), "docker-cache", namespace="kube-ops")
         names |= {"chart": chart, "volume": ClaimedVolume(chart, "unused", storage=Size.gibibytes(50))}
-        exec(block.text, names)  # noqa: S102 - the page's own
+        # jsii's process has a working directory of its own, which is this clone.
+        exec(block.text.replace("App()", f"App(outdir={str(tmp_path)!r})"), names)  # noqa: S102 - the page's own
         chart.to_json()
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import kubernetes_validate
@@ -15,7 +16,6 @@ from cdk8s import App, Yaml
 
 import main
 from benchmarks import bare
-from examples import github_actions
 from tests.conftest import GOLDEN
 
 ROOT = Path(__file__).parent.parent.parent
@@ -29,16 +29,21 @@ CRDS = {
 MANIFESTS = sorted([*ROOT.glob("dist/*"), *ROOT.glob("examples/*.k8s.yaml"), *GOLDEN.glob("*.yaml")])
 
 
+def load(path: Path) -> Any:
+    """An app as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.mark.parametrize("directory", APPS)
 def test_committed_manifests_are_what_the_apps_write(directory, tmp_path):
     for path in APPS[directory]:
         app = App(outdir=str(tmp_path))  # one for each: they are for clusters of their own
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec
-        assert spec.loader
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        module.build(app)
+        load(path).build(app)
         app.synth()
     written = {path.name: path.read_text() for path in tmp_path.iterdir()}
     committed = {path.name: path.read_text() for path in (ROOT / directory).glob("*.k8s.yaml")}
@@ -46,7 +51,8 @@ def test_committed_manifests_are_what_the_apps_write(directory, tmp_path):
 
 
 def test_committed_values_are_what_the_example_writes():
-    values = github_actions.values(github_actions.build(App()))
+    example = load(ROOT / "examples" / "github_actions.py")
+    values = example.values(example.build(App()))
     assert (ROOT / "examples" / "github-actions.values.yaml").read_text() == Yaml.stringify(values)
 
 
