@@ -11,29 +11,26 @@ from cdk8s import App, Cron, Yaml
 
 from dindcache import Prune, PruneSchedule
 from main import JOBS_NAMESPACE, NAMESPACE, DockerCache
-from tests.framework.cluster import REGISTRY, ROOT, Client, Cluster
-
-PATH = f"{ROOT}/cache"
+from tests.framework.client import Client
+from tests.framework.cluster import Cluster
+from tests.framework.site import APP, new_site
+from tests.framework.support import REGISTRY
 
 
 @pytest.fixture(scope="module")
 def cache(cluster: Cluster) -> Iterator[DockerCache]:
-    cluster.on_node(cluster.node_names[0], f"rm -rf {PATH}; mkdir -p {PATH}")
-    chart = DockerCache(
-        App(),
-        "docker-cache",
-        hostname=cluster.hostnames[0],
-        path=PATH,
-        registry_mirrors=cluster.registry_mirrors,
-        insecure_registries=[REGISTRY],
-    )
-    PruneSchedule(chart, "clear-all", daemon=chart.daemon, schedule=Cron.annually(), prune=Prune.EVERYTHING)
-    cluster.apply(chart)
-    cluster.rollout(NAMESPACE, "docker-dind")
-    yield chart
-    cluster.forget(NAMESPACE, "persistentvolume/kube-ops-docker", "storageclass/kube-ops-docker")
-    cluster.forget(JOBS_NAMESPACE)
-    cluster.on_node(cluster.node_names[0], f"rm -rf {PATH}")
+    with new_site(cluster, NAMESPACE, JOBS_NAMESPACE) as site:
+        chart = DockerCache(
+            App(),
+            "docker-cache",
+            hostname=cluster.hostnames[0],
+            path=site.directory(),
+            registry_mirrors=cluster.registry_mirrors,
+            insecure_registries=[REGISTRY],
+        )
+        PruneSchedule(chart, "clear-all", daemon=chart.daemon, schedule=Cron.annually(), prune=Prune.EVERYTHING)
+        site.start(chart)
+        yield chart
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +41,7 @@ def client(cluster: Cluster, cache: DockerCache) -> Client:
 def test_the_claim_is_bound_to_its_volume(cluster, cache):
     claim = cluster.get("persistentvolumeclaim", "docker", f"--namespace={NAMESPACE}")
     assert claim["status"]["phase"] == "Bound"
-    assert claim["spec"]["volumeName"] == "kube-ops-docker"
+    assert claim["spec"]["volumeName"] == f"{NAMESPACE}.docker"
 
 
 def test_a_second_apply_changes_nothing(cluster, cache):
@@ -65,7 +62,7 @@ def test_a_second_apply_changes_nothing(cluster, cache):
 
 
 def test_a_build_on_another_node_is_cached_and_pushed(cluster, client):
-    (daemon,) = cluster.get("pods", f"--namespace={NAMESPACE}", "--selector=app=docker-dind")["items"]
+    (daemon,) = cluster.get("pods", f"--namespace={NAMESPACE}", f"--selector=app={APP}")["items"]
     assert daemon["spec"]["nodeName"] == cluster.node_names[0]
     if len(cluster.node_names) > 1:
         assert cluster.node_names[-1] != cluster.node_names[0]
@@ -93,8 +90,8 @@ def test_the_pod_of_the_readme_builds(cluster, cache):
 def test_the_cache_outlives_the_daemons_pod(cluster, client):
     client.write_project("/tmp/kept")
     client.cached_steps("/tmp/kept", "kept")
-    cluster.delete_pod(NAMESPACE, "docker-dind")
-    cluster.rollout(NAMESPACE, "docker-dind")
+    cluster.delete_pod(NAMESPACE, APP)
+    cluster.rollout(NAMESPACE, APP)
     assert client.cached_steps("/tmp/kept", "kept") == {"2/4", "3/4", "4/4"}
 
 
@@ -105,7 +102,7 @@ def test_the_cache_outlives_the_daemons_pod(cluster, client):
 def test_a_prune_started_by_hand_removes_what_it_says(cluster, client, schedule, images_left, cached):
     client.write_project("/tmp/pruned")
     client.cached_steps("/tmp/pruned", "pruned")
-    cluster.run_now(NAMESPACE, f"docker-dind-{schedule}")
+    cluster.run_now(NAMESPACE, f"{APP}-{schedule}")
     assert bool(client.sh("docker images -q").split()) is images_left
     assert client.cached_steps("/tmp/pruned", "pruned") == cached
     assert cluster.get("persistentvolumeclaim", "docker", f"--namespace={NAMESPACE}")["status"]["phase"] == "Bound"
