@@ -11,7 +11,7 @@ from tests.framework import support
 from tests.framework.cluster import Cluster
 
 # The modules that take longest, which start first, so that no worker begins one when the others have finished.
-LONGEST = """test_tls test_crash test_survive test_pressure test_prune test_certificates test_upgrade test_cache test_engines
+LONGEST = """test_tls test_crash test_survive test_pressure test_prune test_certificates test_upgrade test_quickstart test_engines
 test_pipeline test_gc test_volume test_nodes test_gitlab""".split()
 
 

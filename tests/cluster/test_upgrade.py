@@ -1,10 +1,8 @@
 """Upgrades: a pod that drains keeps its scripts, and the state before keeps its data."""
 
 import os
-import re
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,16 +13,17 @@ from cdk8s import Cron, Duration, Size, Yaml
 
 import dindcache
 from dindcache import DindDaemon, PruneSchedule, SelfIssued
+from tests.framework import pages
 from tests.framework.certificates import secret
 from tests.framework.client import Client
 from tests.framework.cluster import Cluster
 from tests.framework.site import APP, Site, new_site
 from tests.framework.support import REGISTRY
 
-REPOSITORY = Path(__file__).parent.parent.parent
 NAMESPACE, JOBS = "dindcache-upgrade", "dindcache-upgrade-jobs"
 SCRIPTS = "scripts"
-BEFORE = "62e45cf"  # the state that CHANGELOG.md upgrades from
+BEFORE = "62e45cf"  # the state that these steps are for
+STEPS = ("CHANGELOG.md", "#### Upgrading from the state before")
 OLD_APP = """
 import sys
 from cdk8s import App, Chart, Cron, Size
@@ -140,7 +139,7 @@ def test_a_draining_pod_keeps_its_scripts(cluster, site):
 
 def old_manifests(site: Site, directory: Path) -> Path:
     """Return the manifests of the state before."""
-    archive = subprocess.run(["git", "archive", BEFORE, "dindcache"], cwd=REPOSITORY, capture_output=True, check=False)
+    archive = subprocess.run(["git", "archive", BEFORE, "dindcache"], cwd=pages.REPOSITORY, capture_output=True, check=False)
     if archive.returncode != 0:
         pytest.skip(f"needs the history of this repository: no commit {BEFORE}")
     subprocess.run(["tar", "-x"], cwd=directory, input=archive.stdout, check=True)
@@ -152,19 +151,13 @@ def old_manifests(site: Site, directory: Path) -> Path:
     return directory / "old" / "old.k8s.yaml"
 
 
-def documented(language: str) -> str:
-    """Return the block of code of a language from the steps in CHANGELOG.md."""
-    section = (REPOSITORY / "CHANGELOG.md").read_text().partition("#### Upgrading from the state before")[2]
-    (block,) = re.findall(rf"```{language}\n(.*?)```", section.partition("\n### ")[0], re.DOTALL)
-    return str(textwrap.dedent(block)).replace("kube-ops", NAMESPACE).replace("gitlab-jobs", JOBS)
-
-
 def test_the_state_before_is_upgraded_with_its_data(cluster, site, tmp_path):
     cluster.kubectl("apply", "-f", old_manifests(site, tmp_path))
     cluster.rollout(NAMESPACE, APP)
     chart = site.chart("new")
     names = {"self": chart, "HOSTNAME": cluster.hostnames[0], "PATH": site.directory(), "STORAGE": Size.gibibytes(5)}
-    exec(documented("python"), {**vars(dindcache), **names}, names)  # noqa: S102 - the documentation of this repository
+    kept = pages.block(*STEPS, "python").replace("kube-ops", NAMESPACE)
+    exec(kept, {**vars(dindcache), **names}, names)  # noqa: S102 - the documentation of this repository
     daemon = DindDaemon(
         chart,
         APP,
@@ -182,8 +175,7 @@ def test_the_state_before_is_upgraded_with_its_data(cluster, site, tmp_path):
     build = start_slow_build(client, 1)
     (tmp_path / "dist").mkdir()
     (tmp_path / "dist" / "new.k8s.yaml").write_text(Yaml.stringify(*chart.to_json()))
-    environment = {**os.environ, "KUBECONFIG": cluster.kubeconfig}
-    subprocess.run(["/bin/sh", "-euxc", documented("sh")], cwd=tmp_path, env=environment, check=True)
+    pages.run(cluster, pages.block(*STEPS), tmp_path, {"kube-ops": NAMESPACE, "gitlab-jobs": JOBS})
     finish(build)
     cluster.rollout(NAMESPACE, APP)
     assert client.cached_steps("/tmp/kept", "kept") == {"2/4", "3/4", "4/4"}

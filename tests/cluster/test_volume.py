@@ -1,5 +1,6 @@
-"""docs/volumes.md: an event names what is missing, and no step loses the data of a local volume."""
+"""docs/guides/volumes.md: an event names what is missing, and no step loses the data of a local volume."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import pytest
 from cdk8s import Chart, Duration, Size, Yaml
 
 from dindcache import DindDaemon, LocalStorageClass, LocalVolume, NoTls
+from tests.framework import pages
 from tests.framework.cluster import Cluster
 from tests.framework.site import Site, new_site
 
+PAGE = "docs/guides/volumes.md"
 NAMESPACE = "dindcache-volume"
 
 
@@ -69,17 +72,12 @@ def start_with_data(site: Site, name: str, chart: Chart) -> None:
     docker(site.cluster, name, "volume", "create", "data")
 
 
-def stop_and_delete_claim(cluster: Cluster, name: str) -> None:
-    cluster.kubectl("scale", f"--namespace={NAMESPACE}", f"deployment/{name}-dind", "--replicas=0")
-    cluster.kubectl("delete", f"--namespace={NAMESPACE}", f"persistentvolumeclaim/{name}", "--wait")
-    cluster.wait(lambda: phase(cluster, "persistentvolume", f"{NAMESPACE}.{name}") == "Released", "the volume is Released")
-
-
-def bind_again(site: Site, name: str, chart: Chart) -> None:
-    patch = '--patch=[{"op": "remove", "path": "/spec/claimRef/uid"}]'
-    site.cluster.kubectl("patch", "persistentvolume", f"{NAMESPACE}.{name}", "--type=json", patch)
-    site.start(chart)
-    assert phase(site.cluster, "persistentvolumeclaim", name) == "Bound"
+def follow(site: Site, name: str, chart: Chart, script: str, directory: Path) -> None:
+    """Run commands of the page with the names of this volume and daemon."""
+    (directory / "dist").mkdir(exist_ok=True)
+    (directory / "dist" / "chart.k8s.yaml").write_text(Yaml.stringify(*chart.to_json()))
+    names = {"kube-ops.docker": f"{NAMESPACE}.{name}", "kube-ops": NAMESPACE, "pvc/docker": f"pvc/{name}"}
+    pages.run(site.cluster, script, directory, {**names, "docker-dind": f"{name}-dind"})
 
 
 def has_data(site: Site, name: str) -> bool:
@@ -100,24 +98,29 @@ def test_a_missing_directory_is_an_event_until_it_exists(cluster, site):
     site.start(chart)
 
 
-def test_a_released_volume_is_bound_again_and_grows_with_its_data(cluster, site):
+def test_a_released_volume_is_bound_again_and_grows_with_its_data(cluster, site, tmp_path):
     name, path = "grown", site.directory("grown")
     chart = volume_chart(site, name, path=path)
     start_with_data(site, name, chart)
-    stop_and_delete_claim(cluster, name)
-    bind_again(site, name, chart)
+    cluster.kubectl("scale", f"--namespace={NAMESPACE}", f"deployment/{name}-dind", "--replicas=0")
+    cluster.kubectl("delete", f"--namespace={NAMESPACE}", f"persistentvolumeclaim/{name}", "--wait")
+    cluster.wait(lambda: phase(cluster, "persistentvolume", f"{NAMESPACE}.{name}") == "Released", "the volume is Released")
+    follow(site, name, chart, pages.block(PAGE, "## Bind a Released volume again"), tmp_path)
+    cluster.rollout(NAMESPACE, f"{name}-dind")
+    assert phase(cluster, "persistentvolumeclaim", name) == "Bound"
     assert has_data(site, name)
+
     grown = volume_chart(site, name, path=path, storage=10)
     rejected = cluster.run("apply", "-f", "-", stdin=Yaml.stringify(*grown.to_json()))
     assert f'persistentvolumeclaims "{name}" is forbidden' in rejected.stderr
-    stop_and_delete_claim(cluster, name)
-    bind_again(site, name, grown)
+    follow(site, name, grown, pages.block(PAGE, "## Grow a volume"), tmp_path)
+    cluster.rollout(NAMESPACE, f"{name}-dind")
     claim = cluster.get("persistentvolumeclaim", name, f"--namespace={NAMESPACE}")
     assert claim["status"]["capacity"] == {"storage": "10Gi"}
     assert has_data(site, name)
 
 
-def test_a_volume_moves_and_its_data_can_be_taken_along(cluster, site):
+def test_a_volume_moves_and_its_data_can_be_taken_along(cluster, site, tmp_path):
     name, last = "moved", len(cluster.node_names) - 1
     old, new = site.directory("here"), site.directory("there", node=last)
     start_with_data(site, name, volume_chart(site, name, path=old))
@@ -125,11 +128,12 @@ def test_a_volume_moves_and_its_data_can_be_taken_along(cluster, site):
     rejected = cluster.run("apply", "-f", "-", stdin=Yaml.stringify(*moved.to_json()))
     assert "spec.persistentvolumesource" in rejected.stderr
     assert "Forbidden" in rejected.stderr
-    stop_and_delete_claim(cluster, name)
-    cluster.kubectl("delete", "persistentvolume", f"{NAMESPACE}.{name}", "--wait")
+    stop, apply = re.split("^# Copy .*$", pages.block(PAGE, "## Move to another directory or node"), flags=re.MULTILINE)
+    follow(site, name, moved, stop, tmp_path)
     archive = cluster.on_node(cluster.node_names[0], f"tar -cz -C {old} volumes | base64 | tr -d '\\n'")
     cluster.on_node(cluster.node_names[last], f"echo {archive} | base64 -d | tar -xz -C {new}")
-    site.start(moved)
+    follow(site, name, moved, apply, tmp_path)
+    cluster.rollout(NAMESPACE, f"{name}-dind")
     assert has_data(site, name)
     assert "data" in cluster.on_node(cluster.node_names[0], f"ls {old}/volumes").split()
 

@@ -1,9 +1,8 @@
-"""``dist/`` applied: the volume binds, the daemon serves, a build on another node is cached, the prune keeps that so."""
+"""docs/quickstart.md: ``dist/`` is applied, a build on another node is cached, also after a restart and a prune."""
 
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,17 +10,22 @@ from cdk8s import App, Cron, Yaml
 
 from dindcache import Prune, PruneSchedule
 from main import JOBS_NAMESPACE, NAMESPACE, DockerCache
+from tests.framework import pages
 from tests.framework.client import Client
 from tests.framework.cluster import Cluster
 from tests.framework.site import APP, new_site
 from tests.framework.support import REGISTRY
 
+PAGE = "docs/quickstart.md"
+
 
 @pytest.fixture(scope="module")
-def cache(cluster: Cluster) -> Iterator[DockerCache]:
+def cache(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerCache]:
     with new_site(cluster, NAMESPACE, JOBS_NAMESPACE) as site:
+        directory = tmp_path_factory.mktemp("clone")
+        app = App(outdir=str(directory / "dist"))
         chart = DockerCache(
-            App(),
+            app,
             "docker-cache",
             hostname=cluster.hostnames[0],
             path=site.directory(),
@@ -29,7 +33,8 @@ def cache(cluster: Cluster) -> Iterator[DockerCache]:
             insecure_registries=[REGISTRY],
         )
         PruneSchedule(chart, "clear-all", daemon=chart.daemon, schedule=Cron.annually(), prune=Prune.EVERYTHING)
-        site.start(chart)
+        app.synth()
+        pages.run(cluster, pages.block(PAGE, "## 3. The daemon"), directory)
         yield chart
 
 
@@ -78,13 +83,12 @@ def test_a_build_on_another_node_is_cached_and_pushed(cluster, client):
     assert client.sh(f"docker run --rm {image} cat result").splitlines()[0] == source
 
 
-def test_the_pod_of_the_readme_builds(cluster, cache):
-    (manifest,) = re.findall(
-        r"<<'EOF'\n(.*?)\nEOF\n", (Path(__file__).parent.parent.parent / "README.md").read_text(), re.DOTALL
-    )
-    cluster.kubectl("create", "-f", "-", stdin=manifest)
-    succeeded = "--for=jsonpath={.status.phase}=Succeeded"
-    cluster.kubectl("wait", f"--namespace={NAMESPACE}", "pod/build", succeeded, "--timeout=240s")
+def test_the_pod_of_the_page_builds_and_its_second_build_is_cached(cluster, cache, tmp_path):
+    output = pages.run(cluster, pages.block(PAGE, "## 4. Build twice"), tmp_path)
+    first, _, again = output.partition("docker build -t again")
+    cached = r"RUN sleep 10; date >built\n#\d+ CACHED"
+    assert not re.search(cached, first)
+    assert re.search(cached, again)
 
 
 def test_the_cache_outlives_the_daemons_pod(cluster, client):
