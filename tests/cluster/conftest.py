@@ -1,7 +1,7 @@
 """The cluster that ``--kubeconfig`` names, which the workers of a run share."""
 
 import fcntl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,15 +9,16 @@ import pytest
 
 from tests.framework import support
 from tests.framework.cluster import Cluster
+from tests.framework.site import Site, new_site
 
 # The modules that take longest, which start first, so that no worker begins one when the others have finished.
-LONGEST = """test_tls test_crash test_survive test_pressure test_prune test_certificates test_upgrade test_quickstart test_engines
-test_pipeline test_gc test_volume test_nodes test_gitlab""".split()
+LONGEST = """test_tls test_crash test_survive test_pressure test_prune test_certificates test_upgrade test_engines
+test_quickstart test_pipeline test_gc test_volume test_nodes test_gitlab""".split()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    order = {f"{name}.py": number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+    order = {Path(__file__).parent / f"{name}.py": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 @contextmanager
@@ -40,19 +41,25 @@ def cluster(request: pytest.FixtureRequest, run_directory: Path) -> Iterator[Clu
     if not kubeconfig:
         pytest.skip("needs --kubeconfig=FILE of a cluster to try things on")
     cluster = Cluster(kubeconfig, request.config.getoption("--registry-mirror"))
-    path = run_directory / "workers"
-
-    def count(change: int, act: Callable[[Cluster], None]) -> None:
-        """Count the workers that use the cluster; act for the first one that begins and the last one that ends."""
-        with _locked(path):
-            others = int(path.read_text() or 0) + min(change, 0)
-            if others == 0:
-                act(cluster)
-            path.write_text(str(others + max(change, 0)))
-
-    count(1, support.set_up)
+    with _locked(run_directory / "workers") as workers:
+        others = int(workers.read_text() or 0)
+        if not others:
+            support.set_up(cluster)
+        workers.write_text(str(others + 1))
     yield cluster
-    count(-1, support.tear_down)
+    with _locked(workers):
+        others = int(workers.read_text()) - 1
+        workers.write_text(str(others))
+        if not others:
+            support.tear_down(cluster)
+
+
+@pytest.fixture(scope="module")
+def site(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Site]:
+    """Site of a module: its NAMESPACE for daemons and, if its clients are in another one, its JOBS."""
+    names = [getattr(request.module, name) for name in ("NAMESPACE", "JOBS") if hasattr(request.module, name)]
+    with new_site(cluster, *names) as site:
+        yield site
 
 
 @pytest.fixture

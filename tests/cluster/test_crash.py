@@ -3,7 +3,6 @@
 import os
 import random
 import time
-from collections.abc import Iterator
 
 import pytest
 from cdk8s import Duration, Size
@@ -12,17 +11,11 @@ from cdk8s_plus_27 import ContainerResources, MemoryResources
 from dindcache import AddressPool, DindDaemon, Engine, Ulimit
 from tests.framework.client import Client
 from tests.framework.cluster import Cluster
-from tests.framework.site import APP, Site, new_site
+from tests.framework.site import APP, Site
 
 NAMESPACE = "dindcache-crash"
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 KILLS = int(os.environ.get("KILLS", "3"))  # make soak sets 100
-
-
-@pytest.fixture(scope="module")
-def site(cluster: Cluster) -> Iterator[Site]:
-    with new_site(cluster, NAMESPACE) as site:
-        yield site
 
 
 @pytest.fixture(scope="module")

@@ -1,22 +1,13 @@
 """docs/engine.md: another engine or image store on the same data root loses nothing."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from dindcache import DindDaemon, Engine, ImageStore
 from tests.framework.client import Client
-from tests.framework.cluster import Cluster
-from tests.framework.site import Site, new_site
+from tests.framework.site import Site
 
 NAMESPACE = "dindcache-engines"
 CACHED = {"2/4", "3/4", "4/4"}
-
-
-@pytest.fixture(scope="module")
-def site(cluster: Cluster) -> Iterator[Site]:
-    with new_site(cluster, NAMESPACE) as site:
-        yield site
 
 
 def give(site: Site, name: str, image: str, store: ImageStore) -> DindDaemon:

@@ -1,14 +1,12 @@
 """The build cache within its budget, as three releases of the engine and two image stores have it."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from cdk8s import Duration, Size
 
 from dindcache import BuildCache, CacheRule, Engine, ImageStore
-from tests.framework.cluster import Cluster
-from tests.framework.site import APP, Site, new_site
+from tests.framework.site import APP, Site
 
 NAMESPACE = "dindcache-gc"
 # In MiB: four projects are within the budget of the build cache, a fifth is not.
@@ -90,9 +88,8 @@ EOF
 
 
 @pytest.fixture(scope="module")
-def builder(cluster: Cluster) -> Iterator[Builder]:
-    with new_site(cluster, NAMESPACE) as site:
-        yield Builder(site)
+def builder(site: Site) -> Builder:
+    return Builder(site)
 
 
 @pytest.mark.parametrize(

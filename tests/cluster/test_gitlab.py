@@ -1,7 +1,6 @@
 """Job pods as a GitLab Runner makes them of its configuration, in another namespace than the daemon's."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
 import tomli
@@ -11,7 +10,7 @@ from cdk8s import Duration, Yaml
 from dindcache import DindDaemon, SelfIssued
 from dindcache.gitlab import GitLabCi, GitLabRunner
 from tests.framework.cluster import Cluster
-from tests.framework.site import APP, new_site
+from tests.framework.site import APP, Site
 from tests.framework.support import REGISTRY
 
 NAMESPACE, JOBS = "dindcache-gitlab", "dindcache-gitlab-jobs"
@@ -32,9 +31,8 @@ CMD cat /before
 
 
 @pytest.fixture(scope="module")
-def daemon(cluster: Cluster) -> Iterator[DindDaemon]:
-    with new_site(cluster, NAMESPACE, JOBS) as site:
-        yield site.daemon(tls=SelfIssued(client_namespaces=[JOBS]), drain_timeout=Duration.seconds(30))
+def daemon(site: Site) -> DindDaemon:
+    return site.daemon(tls=SelfIssued(client_namespaces=[JOBS]), drain_timeout=Duration.seconds(30))
 
 
 def run_job(cluster: Cluster, daemon: DindDaemon, name: str, script: str, *, labelled: bool = True, fails: bool = False) -> str:

@@ -4,23 +4,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from cdk8s import Cron, Duration
 from cdk8s_plus_27 import k8s
 
 from dindcache import PodOptions, PruneSchedule
 from tests.framework.client import Client
 from tests.framework.cluster import Cluster, processes
-from tests.framework.site import APP, Site, new_site
+from tests.framework.site import APP
 
 NAMESPACE = "dindcache-nodes"
 TAINT = "dindcache-test"
-
-
-@pytest.fixture(scope="module")
-def site(cluster: Cluster) -> Iterator[Site]:
-    with new_site(cluster, NAMESPACE) as site:
-        yield site
 
 
 def cut_off(client: Client) -> None:

@@ -9,9 +9,8 @@ from cdk8s import Duration
 from dindcache import DindDaemon, SelfIssued
 from dindcache.gitlab import GitLabCi
 from tests.framework.client import Client
-from tests.framework.cluster import Cluster
 from tests.framework.pipeline import Project, missing, relay
-from tests.framework.site import APP, new_site
+from tests.framework.site import APP, Site
 from tests.framework.support import REGISTRY
 
 NAMESPACE, JOBS = "dindcache-pipeline", "dindcache-pipeline-jobs"
@@ -30,17 +29,18 @@ variables:
 """
 
 
-@pytest.fixture(scope="module")
-def daemon(cluster: Cluster) -> Iterator[DindDaemon]:
-    if missing():
-        pytest.skip(f"needs {', '.join(missing())} on this machine")
-    with new_site(cluster, NAMESPACE, JOBS) as site:
-        yield site.daemon(tls=SelfIssued(client_namespaces=[JOBS]), drain_timeout=Duration.seconds(30))
+if missing():
+    pytest.skip(f"needs {', '.join(missing())} on this machine", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
-def client(cluster: Cluster, daemon: DindDaemon) -> Client:
-    return Client(cluster, daemon, JOBS, cluster.node_names[-1])
+def daemon(site: Site) -> DindDaemon:
+    return site.daemon(tls=SelfIssued(client_namespaces=[JOBS]), drain_timeout=Duration.seconds(30))
+
+
+@pytest.fixture(scope="module")
+def client(site: Site, daemon: DindDaemon) -> Client:
+    return site.client(daemon, JOBS)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,34 +12,34 @@ from main import JOBS_NAMESPACE, NAMESPACE, DockerCache
 from tests.framework import pages
 from tests.framework.client import Client
 from tests.framework.cluster import Cluster
-from tests.framework.site import APP, new_site
+from tests.framework.site import APP, Site
 from tests.framework.support import REGISTRY
 
 PAGE = "docs/quickstart.md"
+JOBS = JOBS_NAMESPACE
 
 
 @pytest.fixture(scope="module")
-def cache(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerCache]:
-    with new_site(cluster, NAMESPACE, JOBS_NAMESPACE) as site:
-        directory = tmp_path_factory.mktemp("clone")
-        app = App(outdir=str(directory / "dist"))
-        chart = DockerCache(
-            app,
-            "docker-cache",
-            hostname=cluster.hostnames[0],
-            path=site.directory(),
-            registry_mirrors=cluster.registry_mirrors,
-            insecure_registries=[REGISTRY],
-        )
-        PruneSchedule(chart, "clear-all", daemon=chart.daemon, schedule=Cron.annually(), prune=Prune.EVERYTHING)
-        app.synth()
-        pages.run(cluster, pages.block(PAGE, "## 3. The daemon"), directory)
-        yield chart
+def cache(cluster: Cluster, site: Site, tmp_path_factory: pytest.TempPathFactory) -> DockerCache:
+    directory = tmp_path_factory.mktemp("clone")
+    app = App(outdir=str(directory / "dist"))
+    chart = DockerCache(
+        app,
+        "docker-cache",
+        hostname=cluster.hostnames[0],
+        path=site.directory(),
+        registry_mirrors=cluster.registry_mirrors,
+        insecure_registries=[REGISTRY],
+    )
+    PruneSchedule(chart, "clear-all", daemon=chart.daemon, schedule=Cron.annually(), prune=Prune.EVERYTHING)
+    app.synth()
+    pages.run(cluster, pages.block(PAGE, "## 3. The daemon"), directory)
+    return chart
 
 
 @pytest.fixture(scope="module")
-def client(cluster: Cluster, cache: DockerCache) -> Client:
-    return Client(cluster, cache.daemon, NAMESPACE, cluster.node_names[-1])
+def client(site: Site, cache: DockerCache) -> Client:
+    return site.client(cache.daemon)
 
 
 def test_the_claim_is_bound_to_its_volume(cluster, cache):

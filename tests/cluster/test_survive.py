@@ -2,7 +2,7 @@
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,18 +10,12 @@ from cdk8s import Chart, Duration, Yaml
 
 from tests.framework.client import Client
 from tests.framework.cluster import Cluster
-from tests.framework.site import Site, new_site
+from tests.framework.site import Site
 from tests.framework.support import REGISTRY
 
 NAMESPACE = "dindcache-survive"
 APP = "survive-dind"  # a drain of the node selects pods by this name in every namespace
 SLOW = "FROM busybox:latest\nRUN head -c 1000000 /dev/urandom >/dependencies\nCOPY source .\nRUN sleep 20; cat source >result\n"
-
-
-@pytest.fixture(scope="module")
-def site(cluster: Cluster) -> Iterator[Site]:
-    with new_site(cluster, NAMESPACE) as site:
-        yield site
 
 
 def node(cluster: Cluster) -> int:

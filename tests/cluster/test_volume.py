@@ -1,10 +1,8 @@
 """docs/guides/volumes.md: an event names what is missing, and no step loses the data of a local volume."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from cdk8s import Chart, Duration, Size, Yaml
 
 from dindcache import DindDaemon, LocalStorageClass, LocalVolume, NoTls
@@ -14,12 +12,6 @@ from tests.framework.site import Site, new_site
 
 PAGE = "docs/guides/volumes.md"
 NAMESPACE = "dindcache-volume"
-
-
-@pytest.fixture(scope="module")
-def site(cluster: Cluster) -> Iterator[Site]:
-    with new_site(cluster, NAMESPACE) as site:
-        yield site
 
 
 def add_daemon(

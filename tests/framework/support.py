@@ -16,19 +16,23 @@ REGISTRY = f"registry.{SUPPORT}.svc:5000"
 @contextmanager
 def support(cluster: Cluster) -> Iterator[None]:
     """Create the objects that ``Cluster.on_node`` and pushes need, and delete them at the end."""
+    set_up(cluster)
     try:
-        set_up(cluster)
         yield
     finally:
         tear_down(cluster)
 
 
 def set_up(cluster: Cluster) -> None:
-    """Create the objects, unless they exist."""
-    cluster.create_namespace(SUPPORT)
-    cluster.kubectl("apply", "-f", "-", stdin=Yaml.stringify(*_manifests(cluster)))
-    for name in ["registry", *(f"node-{name}" for name in cluster.node_names)]:
-        cluster.rollout(SUPPORT, name)
+    """Create the objects, unless they exist, all or none."""
+    try:
+        cluster.create_namespace(SUPPORT)
+        cluster.kubectl("apply", "-f", "-", stdin=Yaml.stringify(*_manifests(cluster)))
+        for name in ["registry", *(f"node-{name}" for name in cluster.node_names)]:
+            cluster.rollout(SUPPORT, name)
+    except BaseException:
+        tear_down(cluster)
+        raise
 
 
 def tear_down(cluster: Cluster) -> None:

@@ -6,7 +6,7 @@ from cdk8s import Duration, Size
 from tests.framework.cluster import ROOT
 from tests.framework.site import APP, Site, new_site
 
-NAMESPACE, JOBS = "dindcache-site", "dindcache-site-jobs"
+NAMESPACE, JOBS = "dindcache-framework", "dindcache-framework-jobs"
 
 
 def test_a_test_that_fails_during_a_drain_leaves_nothing(cluster):
