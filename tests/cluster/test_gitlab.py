@@ -145,7 +145,7 @@ def test_a_job_without_a_daemon_says_what_is_wrong(cluster, daemon):
         script = f"{setup}\n{from_template(daemon, '.docker', 4, wait=5)}"
         return run_job(cluster, daemon, name, script, labelled=labelled, fails=True)
 
-    assert "no such name: the Service is gone" in said("no-name", f"export DOCKER_HOST=tcp://nobody.{NAMESPACE}.svc:2376")
+    assert "no such name: the Service does not exist" in said("no-name", f"export DOCKER_HOST=tcp://nobody.{NAMESPACE}.svc:2376")
     assert "no trust: " in said("no-certificate", "export DOCKER_CERT_PATH=/nowhere")
     assert "no answer: " in said("no-label", ":", labelled=False)
     cluster.kubectl("scale", f"--namespace={NAMESPACE}", f"deployment/{APP}", "--replicas=0")
