@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from cdk8s import Cron, Duration, Size, Yaml
 import dindcache
 from dindcache import DindDaemon, PruneSchedule, SelfIssued
 from tests.framework import pages
-from tests.framework.certificates import secret
+from tests.framework.certificates import secret, sync
 from tests.framework.client import Client
 from tests.framework.cluster import Cluster
 from tests.framework.site import APP, Site, new_site
@@ -99,12 +98,6 @@ def apply(cluster: Cluster, *manifests: Any) -> None:
     cluster.kubectl("apply", "-f", "-", stdin=Yaml.stringify(*manifests))
 
 
-def write_volumes(cluster: Cluster) -> None:
-    """Change the daemon's pod, so that the kubelet writes changed ConfigMaps and Secrets into it now."""
-    pod = [f"--namespace={NAMESPACE}", f"--selector=app={SCRIPTS}"]
-    cluster.kubectl("annotate", "pod", "--overwrite", *pod, f"dindcache-test/written={time.monotonic()}")
-
-
 def test_a_draining_pod_keeps_its_scripts(cluster, site):
     daemon, manifests = scripts_app(site)
     apply(cluster, *manifests)
@@ -113,7 +106,7 @@ def test_a_draining_pod_keeps_its_scripts(cluster, site):
     client.wait_for_daemon()
     _, changed = scripts_app(site, changed=True)
     apply(cluster, config_map(changed))
-    write_volumes(cluster)
+    sync(cluster, NAMESPACE, SCRIPTS)
     current = f"exec --namespace={NAMESPACE} deployment/{SCRIPTS} -- grep -q INTERFACE /current/dindcache/drain.sh".split()
     cluster.wait(lambda: cluster.run(*current).returncode == 0, "the kubelet writes the changed scripts into the pod")
 
@@ -122,7 +115,7 @@ def test_a_draining_pod_keeps_its_scripts(cluster, site):
     _, renewed = scripts_app(site, names=["docker.example"])
     apply(cluster, *(manifest for manifest in renewed if manifest["kind"] == "Job"))
     cluster.wait(lambda: secret(cluster, NAMESPACE, f"{SCRIPTS}-server") != certificate, "another certificate")
-    write_volumes(cluster)
+    sync(cluster, NAMESPACE, SCRIPTS)
     assert cluster.restarts(NAMESPACE, SCRIPTS) == 0
     finish(build)
     cluster.wait(lambda: cluster.restarts(NAMESPACE, SCRIPTS) == 1, "the engine restarts with its certificate")
