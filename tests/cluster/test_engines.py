@@ -45,7 +45,7 @@ def test_each_image_store_keeps_its_own(site):
     client.wait_for_daemon()
     assert "overlayfs" in client.sh("docker info --format '{{.Driver}}'")
     assert client.sh("docker images -q") == ""
-    assert client.sh("docker volume ls -q").split() == ["kept"]
+    assert "kept" in client.sh("docker volume ls -q").split()
     assert client.cached_steps("/tmp/app", "other") == set()
     assert client.cached_steps("/tmp/app", "other") == CACHED
     store(ImageStore.OVERLAY2)

@@ -66,7 +66,9 @@ class Cluster:
 
     def create_namespace(self, name: str) -> None:
         """Create a namespace, unless it exists."""
-        self.kubectl("apply", "-f", "-", stdin=f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n")
+        self.kubectl(
+            "apply", "-f", "-", stdin=Yaml.stringify({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        )
 
     def remove_namespaces(self, *names: str) -> None:
         """Delete namespaces, at once: no daemon in them drains."""
@@ -154,11 +156,17 @@ def processes(pod: Any) -> str:
     return f"$(grep -ls '{pod['metadata']['uid'].replace('-', '.')}' /proc/[0-9]*/cgroup | cut -d/ -f3)"
 
 
+# A process that a failed test has not waited for would be reported in whichever test runs when it is collected.
+_started: "list[subprocess.Popen[str]]" = []
+
+
 def start(command: list[str], **options: Any) -> "subprocess.Popen[str]":
     """Start a process in a group of its own, which ends after ten minutes: reading its output line by line has no timeout."""
     process: subprocess.Popen[str] = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, start_new_session=True, **options
     )
+
+    _started.append(process)
 
     def end() -> None:
         if process.poll() is None:
