@@ -113,7 +113,8 @@ def test_a_draining_pod_keeps_its_scripts(cluster, site):
     certificate = secret(cluster, NAMESPACE, f"{SCRIPTS}-server")
     build = start_slow_build(client, 1)
     _, renewed = scripts_app(site, names=["docker.example"])
-    apply(cluster, *(manifest for manifest in renewed if manifest["kind"] == "Job"))
+    scripts = config_map(renewed)  # those of before
+    apply(cluster, *(manifest for manifest in renewed if manifest["kind"] != "Deployment" and manifest is not scripts))
     cluster.wait(lambda: secret(cluster, NAMESPACE, f"{SCRIPTS}-server") != certificate, "another certificate")
     sync(cluster, NAMESPACE, SCRIPTS)
     assert cluster.restarts(NAMESPACE, SCRIPTS) == 0
