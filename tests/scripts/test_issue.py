@@ -217,7 +217,9 @@ def test_a_certificate_with_another_key_is_replaced(issue):
     assert issue({**secrets, SERVER: other})[SERVER]["cert.pem"] != other["cert.pem"]
 
 
-@pytest.mark.parametrize("broken", [{"ca-key.pem": b""}, {"ca.pem": b"-----BEGIN"}, None], ids=["no key", "half a CA", "other key"])
+@pytest.mark.parametrize(
+    "broken", [{"ca-key.pem": b""}, {"ca.pem": b"-----BEGIN"}, None], ids=["no key", "half a CA", "other key"]
+)
 def test_a_broken_ca_is_reported_since_its_secret_is_immutable(issue, broken):
     secrets = issue({})
     broken = broken or {"ca-key.pem": secrets[SERVER]["key.pem"]}
@@ -278,7 +280,9 @@ def test_the_next_generation_replaces_the_ca_in_three_steps(world, issue):
     for name in (SERVER, CLIENT):
         assert world.secrets[name]["ca.pem"] == new + before
         assert world.secrets[name]["cert.pem"] == old[name]["cert.pem"]
-    assert issue.log[-1].startswith("dindcache: CA generation 2, step 1 of 3: it is trusted as well. The next step follows after 20")
+    assert issue.log[-1].startswith(
+        "dindcache: CA generation 2, step 1 of 3: it is trusted as well. The next step follows after 20"
+    )
     first = world.secrets
     world.run(2)
     assert world.secrets == first
@@ -397,7 +401,9 @@ def test_the_last_days_of_a_ca(issue, tmp_path, lifetime, renew):
     end = 3650 * DAY
     secrets = issue({}, lifetime=lifetime, renew=renew)
     secrets = issue(secrets, lifetime=lifetime, renew=renew, later=end - int(1.2 * DAY))
-    assert issue.log[0] == "dindcache: the CA expires on 2037-01-12, and so does every certificate: set ca_generation to 2 in time"
+    assert (
+        issue.log[0] == "dindcache: the CA expires on 2037-01-12, and so does every certificate: set ca_generation to 2 in time"
+    )
     assert time_of(secrets[SERVER]["cert.pem"], "end") == end
     for later in (end - DAY, end - HOUR):
         assert issue(secrets, lifetime=lifetime, renew=renew, later=later) == secrets

@@ -226,7 +226,9 @@ def test_only_what_is_applied_names_the_job(default_job_name, tmp_path, file, te
     shutil.copytree(Path(dindcache.__file__).parent, tmp_path / "dindcache")
     with (tmp_path / "dindcache" / file).open("a") as changed:
         changed.write(f"\n{text}\n")
-    program = f"from tests.unit import test_tls; assert test_tls.dindcache.__file__ == {str(tmp_path)!r} + '/dindcache/__init__.py'"
+    program = (
+        f"from tests.unit import test_tls; assert test_tls.dindcache.__file__ == {str(tmp_path)!r} + '/dindcache/__init__.py'"
+    )
     program += "; print(test_tls.job_name())"
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(__file__).parent.parent.parent}"}
     command = [sys.executable, "-c", program]
@@ -244,12 +246,9 @@ def test_predecessors_are_ended_by_the_state_that_is_applied_last(chart, find, v
     for template in templates(chart):
         assert state not in str(template)
         end = template["spec"]["initContainers"][0]
-        assert end["args"] == [
-            "delete",
-            "--raw=/apis/batch/v1/namespaces/$(NAMESPACE)/jobs"
-            "?labelSelector=app%3Ddocker-dind%2Cdindcache/certificates%2Cdindcache/certificates%21%3D$(STATE)"
-            "&propagationPolicy=Background",
-        ]
+        selector = "app%3Ddocker-dind%2Cdindcache/certificates%2Cdindcache/certificates%21%3D$(STATE)"
+        path = f"/apis/batch/v1/namespaces/$(NAMESPACE)/jobs?labelSelector={selector}&propagationPolicy=Background"
+        assert end["args"] == ["delete", f"--raw={path}"]
         (variable,) = (variable for variable in end["env"] if variable["name"] == "STATE")
         assert variable["valueFrom"] == {"configMapKeyRef": {"name": "docker-dind-certs", "key": "state"}}
     # The ConfigMap is applied first.
@@ -406,7 +405,10 @@ BAD_NAMESPACES = (["builds", "builds"], ["kube-ops"], ["Builds"], ["builds", ""]
     ("tls", "message"),
     [
         *(
-            (lambda days=days: SelfIssued(lifetime=days), f"lifetime must be a whole number of days, from 1 to 1825, got {got} days")
+            (
+                lambda days=days: SelfIssued(lifetime=days),
+                f"lifetime must be a whole number of days, from 1 to 1825, got {got} days",
+            )
             for days, got in [(HOURS(36), "1.5"), (DAYS(1826), "1826"), (DAYS(3649), "3649"), (DAYS(0), "0")]
         ),
         *((lambda g=g: SelfIssued(ca_generation=g), f"{GENERATIONS}{g}") for g in (0, -1, 10**9 + 1)),
