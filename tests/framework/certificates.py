@@ -131,7 +131,7 @@ class Authority:
         }
 
 
-def _sign(signer: Authority | None, name: str, extensions: str, key: str, begin: int, end: int) -> dict[str, bytes]:
+def _sign(signer: Authority | None, name: str, extensions: str, *, key: str, begin: int, end: int) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as path:
         directory = Path(path)
         (directory / "configuration").write_text(_CONFIGURATION)
