@@ -125,10 +125,8 @@ class Authority:
         :param begin: Start of its validity, in seconds from now
         :param end: End of its validity, in seconds from now
         """
-        return {
-            "ca.pem": self.certificate,
-            **_sign(self, "test", f"{extensions}\nauthorityKeyIdentifier = keyid", key, begin, end),
-        }
+        extensions = f"{extensions}\nauthorityKeyIdentifier = keyid"
+        return {"ca.pem": self.certificate, **_sign(self, "test", extensions, key=key, begin=begin, end=end)}
 
 
 def _sign(signer: Authority | None, name: str, extensions: str, *, key: str, begin: int, end: int) -> dict[str, bytes]:
