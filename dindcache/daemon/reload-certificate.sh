@@ -40,7 +40,8 @@ watch() {
             accept_clients
         fi
         # It may become usable in a moment, when its validity starts.
-        [ "$current" = "$rejected" ] || log "the renewed certificate is not usable, the engine keeps the previous one: $reason"
+        [ "$current" = "$rejected" ] ||
+            log "the renewed certificate is not usable, the engine keeps the previous one: $(echo "$reason" | tr '\n' ' ')"
         rejected=$current
     done
 }
