@@ -6,6 +6,7 @@ from functools import partial
 from hashlib import sha256
 from typing import ClassVar
 
+from cdk8s import JsonPatch
 from cdk8s_plus_27 import k8s
 from constructs import Construct
 
@@ -133,8 +134,8 @@ class CertificateJob(Construct):
         state = sha256(applied.encode()).hexdigest()[:8]
         FilesConfigMap(self, "files", name=self._name, app=self._daemon.name, data={STATE_KEY: state, **scripts})
         # Without a deadline: it waits for a node or an image, or is replaced.
-        k8s.KubeJob(self, "job", metadata=self._metadata(f"{self._name}-{state}", state=state), spec=spec())
-        k8s.KubeCronJob(
+        job = k8s.KubeJob(self, "job", metadata=self._metadata(f"{self._name}-{state}", state=state), spec=spec())
+        cron_job = k8s.KubeCronJob(
             self,
             "cron-job",
             metadata=self._metadata(),
@@ -147,6 +148,9 @@ class CertificateJob(Construct):
                 job_template=k8s.JobTemplateSpec(spec=spec(active_deadline_seconds=3600)),
             ),
         )
+        # The API server drops an empty list, so that each apply would be a change.
+        for api_object, path in ((job, "/spec"), (cron_job, "/spec/jobTemplate/spec")):
+            api_object.add_json_patch(JsonPatch.remove(f"{path}/podFailurePolicy/rules/0/onPodConditions"))
 
     def _metadata(self, name: str | None = None, namespace: str | None = None, state: str | None = None) -> k8s.ObjectMeta:
         labels = {"app": self._daemon.name, **({STATE_LABEL: state} if state else {})}

@@ -168,9 +168,10 @@ def _away_from(daemon: DaemonIdentity) -> k8s.Affinity:
 
 
 def _token() -> k8s.ProjectedVolumeSource:
-    """Return what the kubelet mounts by default, for the containers that need it."""
+    """Return what the kubelet mounts by default, for the containers that need it, with each default of the API server."""
     certificate = k8s.KeyToPath(key="ca.crt", path="ca.crt")
-    namespace = k8s.DownwardApiVolumeFile(path="namespace", field_ref=k8s.ObjectFieldSelector(field_path="metadata.namespace"))
+    field = k8s.ObjectFieldSelector(api_version="v1", field_path="metadata.namespace")
+    namespace = k8s.DownwardApiVolumeFile(path="namespace", field_ref=field)
     return k8s.ProjectedVolumeSource(
         sources=[
             k8s.VolumeProjection(service_account_token=k8s.ServiceAccountTokenProjection(path="token", expiration_seconds=600)),

@@ -2,8 +2,6 @@
 
 import base64
 import io
-import os
-import re
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -15,23 +13,18 @@ from cdk8s import Duration, Yaml
 from cdk8s_plus_27 import EnvValue
 
 from dindcache import CertManager, DindDaemon, GivenSecrets, Tls
+from tests.framework import pages
 from tests.framework.certificates import FILES, Authority, served_certificate, sync, write_secret
 from tests.framework.client import Client
 from tests.framework.cluster import Cluster
-from tests.framework.site import Site, new_site
+from tests.framework.site import Site
 
 HERE = Path(__file__).parent.parent.parent
-NAMESPACE, BUILDS = "dindcache-given", "dindcache-given-builds"
+NAMESPACE, JOBS = "dindcache-given", "dindcache-given-jobs"
 GIVEN, MANAGED = "given-dind", "managed-dind"
 CRDS = HERE / "imports" / "crds" / "cert-manager.io.yaml"
 RSA, CLIENT = "RSA -pkeyopt rsa_keygen_bits:{}", "extendedKeyUsage = clientAuth"
 LOCAL = "extendedKeyUsage = serverAuth\nsubjectAltName = DNS:localhost"
-
-
-@pytest.fixture(scope="module")
-def site(cluster: Cluster) -> Iterator[Site]:
-    with new_site(cluster, NAMESPACE, BUILDS) as site:
-        yield site
 
 
 @pytest.fixture(scope="module")
@@ -75,13 +68,9 @@ def given(cluster: Cluster, site: Site, tmp_path_factory: pytest.TempPathFactory
     cluster.wait(lambda: cluster.restarts(NAMESPACE, GIVEN) >= 1, "the container restarts")
     assert not is_ready(cluster, GIVEN)
     cluster.kubectl("delete", "secret", f"--namespace={NAMESPACE}", "my-server", "my-client")
-    (script,) = re.findall(
-        r"```sh\n(name=docker-dind namespace=kube-ops\n.*?)```", (HERE / "docs" / "tls.md").read_text(), re.DOTALL
-    )
-    environment = {**os.environ, "KUBECONFIG": cluster.kubeconfig}
-    script = script.replace("name=docker-dind namespace=kube-ops", f"name={GIVEN} namespace={NAMESPACE}")
-    directory = tmp_path_factory.mktemp("documentation")
-    subprocess.run(["/bin/sh", "-ec", script], cwd=directory, env=environment, check=True, capture_output=True)
+    script = pages.block("docs/tls.md", "## Secrets that you create")
+    names = {"name=docker-dind namespace=kube-ops": f"name={GIVEN} namespace={NAMESPACE}"}
+    pages.run(cluster, script, tmp_path_factory.mktemp("documentation"), names)
     sync(cluster, NAMESPACE, GIVEN)
     cluster.rollout(NAMESPACE, GIVEN)
     return daemon
@@ -189,7 +178,9 @@ def test_the_check_of_a_renewal_is_the_engines_own(cluster, given):
                     tar.addfile(info, io.BytesIO(content))
     pod = ["--stdin", f"--namespace={NAMESPACE}", f"deployment/{GIVEN}", f"--container={GIVEN}"]
     output = cluster.kubectl("exec", *pod, "--", "sh", "-ec", TRY, stdin=base64.b64encode(archive.getvalue()).decode())
-    results = {name: [int(word) == 0 for word in line.split()[1:]] for name, line in zip(tried, output.splitlines(), strict=True)}
+    results = {
+        name: [int(word) == 0 for word in line.split()[1:]] for name, line in zip(tried, output.splitlines(), strict=True)
+    }
     expected = {name: (accepted, connects) for name, (_, _, accepted, connects) in tried.items()}
     assert {name: (accepted, connects) for name, (accepted, _, connects) in results.items()} == expected
     assert all(started for accepted, started, _ in results.values() if accepted)
@@ -204,17 +195,17 @@ def write_managed(cluster: Cluster, namespace: str, name: str, files: dict[str, 
 def test_cert_manager_with_an_intermediate_and_without(cluster, site, crds, tmp_path):
     root = Authority("root")
     middle = Authority("middle", signer=root)
-    daemon = apply(site, MANAGED, CertManager(cluster_issuer="docker-ca", client_namespaces=[BUILDS]))
+    daemon = apply(site, MANAGED, CertManager(cluster_issuer="docker-ca", client_namespaces=[JOBS]))
     requested = {
         (namespace, item["spec"]["secretName"]): item["spec"]
-        for namespace in (NAMESPACE, BUILDS)
+        for namespace in (NAMESPACE, JOBS)
         for item in cluster.get("certificates.cert-manager.io", f"--namespace={namespace}")["items"]
     }
     server = (NAMESPACE, f"{MANAGED}-server")
     assert {key: spec["usages"][-1] for key, spec in requested.items()} == {
         server: "server auth",
         (NAMESPACE, f"{MANAGED}-client"): "client auth",
-        (BUILDS, f"{MANAGED}--{NAMESPACE}-client"): "client auth",
+        (JOBS, f"{MANAGED}--{NAMESPACE}-client"): "client auth",
     }
 
     def issue(namespace: str, name: str, signer: Authority) -> dict[str, bytes]:
@@ -228,12 +219,14 @@ def test_cert_manager_with_an_intermediate_and_without(cluster, site, crds, tmp_
     for namespace, name in requested:
         issue(namespace, name, middle)
     cluster.rollout(NAMESPACE, MANAGED)
-    client = site.client(daemon, BUILDS)
+    client = site.client(daemon, JOBS)
     builds(client)
     for restarts, signer in enumerate([root, middle], start=1):
         renewed = issue(*server, signer)
         sync(cluster, NAMESPACE, MANAGED)
-        cluster.wait(lambda restarts=restarts: cluster.restarts(NAMESPACE, MANAGED) == restarts, "the engine is restarted in order")
+        cluster.wait(
+            lambda restarts=restarts: cluster.restarts(NAMESPACE, MANAGED) == restarts, "the engine is restarted in order"
+        )
         cluster.rollout(NAMESPACE, MANAGED)
         shown = served_certificate(cluster, (NAMESPACE, MANAGED), tmp_path, root.issue(CLIENT), MANAGED)
         assert shown == renewed["cert.pem"]

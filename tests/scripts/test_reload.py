@@ -34,7 +34,7 @@ PROGRAMS = {
     "ip6tables": '[ "$2" != -D ]',
 }
 SERVER = "extendedKeyUsage = serverAuth"
-Engine = Callable[..., "Running"]
+Launch = Callable[..., "Running"]
 
 
 class Running:
@@ -96,7 +96,7 @@ def certificates(tmp_path: Path) -> Certificates:
 
 
 @pytest.fixture(params=["sh", "busybox"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path, certificates: Certificates) -> Iterator[Engine]:
+def launch(request: pytest.FixtureRequest, tmp_path: Path, certificates: Certificates) -> Iterator[Launch]:
     """Start ``start.sh`` with programs that stand for those of the image."""
     shell = shutil.which(request.param)
     if shell is None or subprocess.run([*NAMESPACES, "true"], check=False, capture_output=True).returncode:
@@ -123,7 +123,10 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path, certificates: Certifi
             **os.environ,
             "PORT": "2376",
             "RELOAD_DRAIN_SECONDS": "30",
-            "RELOAD_REJECT_AFTER_SECONDS": "0",  # then a drain waits for a second without clients, not for ten
+            "RELOAD_REJECT_AFTER_SECONDS": "0",
+            "DRAIN_QUIET_SECONDS": "1",
+            "LIVENESS_PERIOD_SECONDS": "10",
+            "LIVENESS_FAILURES": "3",
             "POLL_SECONDS": "0.1",
             "CERTIFICATES": str(certificates.path),
             "DATA_ROOT": str(tmp_path / "data"),
@@ -139,8 +142,8 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path, certificates: Certifi
         running.end()
 
 
-def test_a_renewed_certificate_restarts_the_engine_after_a_drain(engine, certificates):
-    running = engine()
+def test_a_renewed_certificate_restarts_the_engine_after_a_drain(launch, certificates):
+    running = launch()
     running.wait_for("serving")
     certificates.renew("second")
     lines = running.wait_for("ended in order")
@@ -156,8 +159,8 @@ def test_a_renewed_certificate_restarts_the_engine_after_a_drain(engine, certifi
         ("for clients", "unsuitable certificate purpose"),
     ],
 )
-def test_the_engine_keeps_its_certificate_until_there_is_a_usable_one(engine, certificates, name, reason):
-    running = engine()
+def test_the_engine_keeps_its_certificate_until_there_is_a_usable_one(launch, certificates, name, reason):
+    running = launch()
     running.wait_for("serving")
     certificates.renew(name)
     lines = running.wait_for(reason)
@@ -172,8 +175,8 @@ def renew(name: str) -> str:
     return f'ln -s {name} "$CERTIFICATES/../link"; mv -T "$CERTIFICATES/../link" "$CERTIFICATES"'
 
 
-def test_a_certificate_that_breaks_during_the_drain_ends_no_engine(engine, certificates):
-    running = engine(rejecting=f'{renew("broken")}; >"$CERTIFICATES/../rule"')
+def test_a_certificate_that_breaks_during_the_drain_ends_no_engine(launch, certificates):
+    running = launch(rejecting=f'{renew("broken")}; >"$CERTIFICATES/../rule"')
     running.wait_for("serving")
     certificates.renew("second")
     lines = running.wait_for("not usable")
@@ -183,7 +186,7 @@ def test_a_certificate_that_breaks_during_the_drain_ends_no_engine(engine, certi
     running.wait_for("the certificate was renewed")
 
 
-def test_a_renewal_right_after_the_engine_has_read_its_certificate_is_not_missed(engine):
+def test_a_renewal_right_after_the_engine_has_read_its_certificate_is_not_missed(launch):
     digest = shutil.which("sha256sum")
-    running = engine(begin=renew("second"), sha256sum=f'sleep 0.5; exec {digest} "$@"')
+    running = launch(begin=renew("second"), sha256sum=f'sleep 0.5; exec {digest} "$@"')
     running.wait_for("the certificate was renewed")
