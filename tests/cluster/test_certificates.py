@@ -139,7 +139,7 @@ def versions() -> dict[str, tuple[dict[str, bytes], dict[str, bytes], bool, bool
     }
 
 
-# Another engine in the daemon's container, of which only the port and the certificate are real.
+# For each version another engine in the container of the daemon, with an empty data root, and the client of the image.
 TRY = """mkdir /tmp/tried && cd /tmp/tried && base64 -d | tar xz
 echo '{"storage-driver": "vfs", "features": {"containerd-snapshotter": false}}' >/tmp/daemon.json
 containerd=$(find /run /var/run -name containerd.sock | grep docker | head -n 1)
@@ -151,7 +151,8 @@ for directory in */; do
     port=$((3000 + number))
     flags="--tlsverify --tlscacert=$PWD/server/ca.pem --tlscert=$PWD/server/cert.pem --tlskey=$PWD/server/key.pem"
     CERTIFICATES=$PWD/server sh /etc/dindcache/check-certificate.sh $flags >/dev/null 2>&1 || check=$?
-    dockerd $flags --config-file=/tmp/daemon.json --host=tcp://127.0.0.1:$port --data-root=$PWD/data --exec-root=$PWD/exec --pidfile=$PWD/pid \\
+    dockerd $flags --config-file=/tmp/daemon.json --host=tcp://127.0.0.1:$port \\
+        --data-root=$PWD/data --exec-root=$PWD/exec --pidfile=$PWD/pid \\
         --containerd=$containerd --containerd-namespace=tried-$number --containerd-plugins-namespace=tried-$number-plugins \\
         --bridge=none --iptables=false --ip6tables=false >log 2>&1 &
     engine=$!
