@@ -23,6 +23,8 @@ set -eu
 : "${NAME:?}" "${NAMESPACE:?}" "${SERVER_NAMES:?}" "${CLIENTS:?}" "${CA_GENERATION:?}" "${CA_DAYS:?}" "${CA_NOTICE_SECONDS:?}"
 : "${LIFETIME_DAYS:?}" "${RENEW_SECONDS:?}" "${BACKDATE_SECONDS:?}" "${ROLLOUT_SECONDS:?}"
 . "${0%/*}/common.sh"
+# Only the CAs at hand count, not those that the image trusts; openssl reads them all at each call.
+export SSL_CERT_FILE=/dev/null SSL_CERT_DIR=/dev/null
 issued=${ISSUED:-/issued} work=${WORK:-/work} out=${OUT:-/out} now=${NOW:-$(date -u +%s)}
 
 reject() {
