@@ -10,8 +10,10 @@ now() { cut -d. -f1 /proc/uptime; }
 # engine_answers: ask the engine on its own socket, whatever DOCKER_HOST says.
 engine_answers() { timeout 5 docker --host=unix:///var/run/docker.sock version >/dev/null 2>&1; }
 
-# is_key_pair CERTIFICATE KEY: whether the private key belongs to the certificate.
-is_key_pair() {
-    public=$(openssl x509 -in "$1" -noout -pubkey 2>/dev/null) &&
-        [ "$public" = "$(openssl pkey -in "$2" -pubout 2>/dev/null)" ]
+# accept_clients: undo what a drain did to reject new clients of $PORT.
+accept_clients() {
+    for tables in iptables ip6tables; do
+        while "$tables" -w -D INPUT -p tcp --dport "$PORT" --syn -j REJECT --reject-with tcp-reset 2>/dev/null; do :; done
+    done
+    rm -f /run/dindcache.closed
 }

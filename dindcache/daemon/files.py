@@ -19,6 +19,7 @@ _SCRIPTS = (
     "daemon/ready.sh",
     "daemon/drain.sh",
     "daemon/reload-certificate.sh",
+    "daemon/check-certificate.sh",
     "cleanup/guard-disk.sh",
     "cleanup/remove-unused.sh",
 )

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Next to the engine: restart it in order once its certificate has been renewed, since it reads the certificate only at startup.
+# Next to an engine that starts after this script returns: restart it in order once its certificate has been renewed, since it reads
+# the certificate only at startup: reload-certificate.sh [FLAG...], with its flags.
 #   PORT                          the daemon's
 #   RELOAD_DRAIN_SECONDS          the restart comes after this time, whoever is connected
 #   RELOAD_REJECT_AFTER_SECONDS   new clients are rejected after this time
@@ -12,36 +13,43 @@ set -eu
 certificates=${CERTIFICATES:-/certs/server}
 
 # checksum: of the files, which the kubelet replaces all at once.
-checksum() { sha256sum "$certificates/ca.pem" "$certificates/cert.pem" "$certificates/key.pem"; }
+checksum() { sha256sum "$certificates/ca.pem" "$certificates/cert.pem" "$certificates/key.pem" 2>/dev/null; }
 
-# is_usable: whether an engine would serve with the files: its chain may have intermediates, and its CA may be one.
-is_usable() {
-    is_key_pair "$certificates/cert.pem" "$certificates/key.pem" &&
-        openssl verify -partial_chain -CAfile "$certificates/ca.pem" -untrusted "$certificates/cert.pem" -purpose sslserver \
-            "$certificates/cert.pem"
-}
+# is_usable [FLAG...]: set reason if it is not.
+is_usable() { reason=$(sh "${0%/*}/check-certificate.sh" "$@" 2>&1); }
 
-restart() {
-    log "the certificate was renewed"
+drain() {
     DRAIN_SECONDS=$RELOAD_DRAIN_SECONDS DRAIN_REJECT_AFTER_SECONDS=$RELOAD_REJECT_AFTER_SECONDS sh "${0%/*}/drain.sh" ||
         log "the engine restarts without a drain"
-    kill -TERM 1
 }
 
-main() {
-    started=$(checksum) rejected=
+watch() {
+    rejected=
     while :; do
         sleep "${POLL_SECONDS:-10}"
         current=$(checksum) || continue
         [ "$current" != "$started" ] || continue
-        if is_usable >/dev/null 2>&1; then
-            restart
-            return
+        if is_usable "$@"; then
+            log "the certificate was renewed"
+            drain
+            # The drain can take a day, and the files can be others by now.
+            if is_usable "$@"; then
+                kill -TERM 1
+                return
+            fi
+            accept_clients
         fi
         # It may become usable in a moment, when its validity starts.
-        [ "$current" = "$rejected" ] || log "the renewed certificate is not usable, the engine keeps the previous one"
+        [ "$current" = "$rejected" ] ||
+            log "the renewed certificate is not usable, the engine keeps the previous one: $(echo "$reason" | tr '\n' ' ')"
         rejected=$current
     done
+}
+
+main() {
+    # Before the engine reads the files, or a renewal in between would be missed.
+    started=$(checksum) || :
+    watch "$@" &
 }
 
 main "$@"

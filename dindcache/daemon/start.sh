@@ -22,13 +22,6 @@ network_flags() {
     fi
 }
 
-# accept_clients: undo what a drain did that ended in a restart of the container only, since the pod's network stays.
-accept_clients() {
-    for tables in iptables ip6tables; do
-        while "$tables" -w -D INPUT -p tcp --dport "$PORT" --syn -j REJECT --reject-with tcp-reset 2>/dev/null; do :; done
-    done
-}
-
 # report_other_store: each image store has files of its own, and the engine does not report those of the other one.
 report_other_store() {
     root=${DATA_ROOT:-/var/lib/docker}
@@ -77,6 +70,7 @@ main() {
     trap 'exit 143' TERM # process 1 ignores it otherwise
     # shellcheck disable=SC2046 # a list of flags
     set -- $(network_flags) "$@"
+    # A drain can have ended in a restart of the container only, and the pod's network stays.
     accept_clients
     report_other_store
     protect_engine
@@ -92,7 +86,7 @@ main() {
     # For the disk guard, which shares this directory and is no client that a drain would wait for.
     [ ! -d /run/dindcache ] || set -- --host=unix:///run/dindcache/docker.sock "$@"
     # Started here, since this process is in the engine's cgroup now.
-    [ ! -e "${CERTIFICATES:-/certs/server}/cert.pem" ] || sh "${0%/*}/reload-certificate.sh" &
+    [ ! -e "${CERTIFICATES:-/certs/server}/cert.pem" ] || sh "${0%/*}/reload-certificate.sh" "$@"
     # With this word first, the entrypoint adds no listeners and checks no certificates of its own.
     exec dockerd-entrypoint.sh dockerd "$@"
 }

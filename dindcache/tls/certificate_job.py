@@ -6,13 +6,14 @@ from functools import partial
 from hashlib import sha256
 from typing import ClassVar
 
+from cdk8s import JsonPatch
 from cdk8s_plus_27 import k8s
 from constructs import Construct
 
 from dindcache._names import ObjectName
 from dindcache._scripts import FilesConfigMap, read_scripts
 from dindcache.pod import PodOptions
-from dindcache.tls.certificate_pod import STATE_LABEL, PodTemplate, certificate_pod
+from dindcache.tls.certificate_pod import ISSUE, STATE_KEY, STATE_LABEL, certificate_pod
 from dindcache.tls.certificates import DaemonIdentity
 
 # Certificates start this far in the past, since clocks differ.
@@ -73,10 +74,8 @@ class CertificateJob(Construct):
             "client": clients[daemon.namespace],
         }
         self._allow(secrets.values(), clients)
-        if ca_generation > 1:
-            secrets["previous"] = f"{daemon.name}-ca-{ca_generation - 1}"
-        scripts = read_scripts("common.sh", "tls/issue.sh")
-        FilesConfigMap(self, "files", name=self._name, app=daemon.name, data=scripts)
+        # Either can be the CA that this one replaces.
+        secrets |= {"previous": f"{daemon.name}-ca-{ca_generation - 1}", "next": f"{daemon.name}-ca-{ca_generation + 1}"}
         # Where the chart has no namespace, the kubelet inserts the pod's own.
         server = [f"DNS:{name}" for name in daemon.server_names(daemon.namespace or "$(NAMESPACE)")]
         environment = {
@@ -85,6 +84,8 @@ class CertificateJob(Construct):
             "CLIENTS": " ".join(f"{namespace or '$(NAMESPACE)'}/{secret}" for namespace, secret in clients.items()),
             "CA_GENERATION": str(ca_generation),
             "CA_DAYS": str(self.CA_DAYS),
+            # The time in which certificates are shorter than configured, and that of the three steps to another CA.
+            "CA_NOTICE_SECONDS": str(lifetime_days * 86400 + 3 * daemon.rollout_seconds),
             "LIFETIME_DAYS": str(lifetime_days),
             "RENEW_SECONDS": str(renew_seconds),
             "ROLLOUT_SECONDS": str(daemon.rollout_seconds),
@@ -98,7 +99,7 @@ class CertificateJob(Construct):
             secrets=secrets,
             options=pod,
         )
-        self._run(template, scripts)
+        self._run(template)
 
     def _allow(self, secrets: Collection[str], clients: Mapping[str | None, str]) -> None:
         # Server-side apply is a patch that creates what is missing, under a name that is known.
@@ -122,16 +123,19 @@ class CertificateJob(Construct):
             subjects=[k8s.Subject(kind="ServiceAccount", name=self._name, namespace=self._daemon.namespace)],
         )
 
-    def _run(self, template: PodTemplate, scripts: Mapping[str, str]) -> None:
-        def job(state: str) -> k8s.JobSpec:
-            # Long enough for an autoscaler to add a node; then the CronJob takes over.
-            return k8s.JobSpec(template=template(state), backoff_limit=6, active_deadline_seconds=3600)
-
+    def _run(self, template: k8s.PodTemplateSpec) -> None:
+        # What the script rejects, no retry changes. Anything else is tried for more than an hour, until the CronJob runs too.
+        rejected = k8s.PodFailurePolicyOnExitCodesRequirement(container_name=ISSUE, operator="In", values=[1])
+        rule = k8s.PodFailurePolicyRule(action="FailJob", on_exit_codes=rejected, on_pod_conditions=[])
+        spec = partial(k8s.JobSpec, template=template, backoff_limit=12, pod_failure_policy=k8s.PodFailurePolicy(rules=[rule]))
         # A Job is immutable, so it is named after all that it applies.
-        applied = json.dumps([k8s.KubeJob.manifest(spec=job("")), scripts], sort_keys=True)
+        scripts = read_scripts("common.sh", "tls/issue.sh")
+        applied = json.dumps([k8s.KubeJob.manifest(spec=spec()), scripts], sort_keys=True)
         state = sha256(applied.encode()).hexdigest()[:8]
-        k8s.KubeJob(self, "job", metadata=self._metadata(f"{self._name}-{state}", state=state), spec=job(state))
-        k8s.KubeCronJob(
+        FilesConfigMap(self, "files", name=self._name, app=self._daemon.name, data={STATE_KEY: state, **scripts})
+        # Without a deadline: it waits for a node or an image, or is replaced.
+        job = k8s.KubeJob(self, "job", metadata=self._metadata(f"{self._name}-{state}", state=state), spec=spec())
+        cron_job = k8s.KubeCronJob(
             self,
             "cron-job",
             metadata=self._metadata(),
@@ -141,9 +145,12 @@ class CertificateJob(Construct):
                 starting_deadline_seconds=1800,
                 successful_jobs_history_limit=1,
                 failed_jobs_history_limit=1,
-                job_template=k8s.JobTemplateSpec(spec=job(state)),
+                job_template=k8s.JobTemplateSpec(spec=spec(active_deadline_seconds=3600)),
             ),
         )
+        # The API server drops an empty list, so that each apply would be a change.
+        for api_object, path in ((job, "/spec"), (cron_job, "/spec/jobTemplate/spec")):
+            api_object.add_json_patch(JsonPatch.remove(f"{path}/podFailurePolicy/rules/0/onPodConditions"))
 
     def _metadata(self, name: str | None = None, namespace: str | None = None, state: str | None = None) -> k8s.ObjectMeta:
         labels = {"app": self._daemon.name, **({STATE_LABEL: state} if state else {})}

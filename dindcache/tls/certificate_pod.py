@@ -1,8 +1,8 @@
 """The pod that issues certificates and publishes them as Secrets."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote
 
 from cdk8s_plus_27 import k8s
 
@@ -13,11 +13,14 @@ from dindcache.tls.certificates import DaemonIdentity
 STATE_LABEL = "dindcache/certificates"
 """Label of a Job that issues certificates: the checksum of what it applies."""
 
+STATE_KEY = "state"
+"""Key of the ConfigMap whose value is the checksum of the Job that is applied now."""
+
+ISSUE = "issue"
+"""Name of the container that issues."""
+
 _USER = 10000  # above the users of a node
 _TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - where kubectl looks
-
-PodTemplate = Callable[[str], k8s.PodTemplateSpec]
-"""A pod template by the checksum of the Job that it is for."""
 
 
 def certificate_pod(
@@ -28,11 +31,11 @@ def certificate_pod(
     environment: Mapping[str, str],
     secrets: Mapping[str, str],
     options: PodOptions,
-) -> PodTemplate:
+) -> k8s.PodTemplateSpec:
     """Return the template of the pod.
 
     :param daemon: Daemon that the certificates are for
-    :param service_account: Name of its ServiceAccount and of the ConfigMap with its scripts
+    :param service_account: Name of its ServiceAccount and of the ConfigMap with its scripts and the state
     :param kubectl_image: Image that publishes the Secrets
     :param environment: Variables of the script that issues
     :param secrets: Names of the Secrets that exist already, by the directory that they are mounted at
@@ -40,7 +43,7 @@ def certificate_pod(
     """
     issued = [k8s.VolumeMount(name=key, mount_path=f"/issued/{key}", read_only=True) for key in secrets]
     issue = k8s.Container(
-        name="issue",
+        name=ISSUE,
         image=daemon.image,
         command=script_command("issue.sh"),
         env=[_namespace(), *(k8s.EnvVar(name=key, value=value) for key, value in environment.items())],
@@ -51,6 +54,9 @@ def certificate_pod(
             *issued,
         ],
         **_container(),
+    )
+    end_predecessors = _kubectl(
+        "end-predecessors", kubectl_image, "delete", f"--raw={_predecessors(daemon)}", env=[_state(service_account)]
     )
     # Keys are never on a disk of the node.
     memory = k8s.EmptyDirVolumeSource(medium="Memory")
@@ -64,58 +70,58 @@ def certificate_pod(
         ),
         k8s.Volume(name="token", projected=_token()),
     ]
-
-    def template(state: str) -> k8s.PodTemplateSpec:
-        spec = k8s.PodSpec(
-            service_account_name=service_account,
-            automount_service_account_token=False,  # the container that issues needs none
-            restart_policy="Never",  # a retry mounts what another run has issued in the meantime
-            affinity=_away_from(daemon),
-            security_context=k8s.PodSecurityContext(
-                run_as_non_root=True,
-                run_as_user=_USER,
-                run_as_group=_USER,
-                fs_group=_USER,
-                seccomp_profile=k8s.SeccompProfile(type="RuntimeDefault"),
-            ),
-            init_containers=[
-                _kubectl("end-predecessors", kubectl_image, "delete", f"--raw={_predecessors(daemon, state)}"),
-                issue,
-                _kubectl("publish-ca", kubectl_image, *_apply("ca.yaml")),
-            ],
-            containers=[_kubectl("publish", kubectl_image, *_apply("certificates.yaml"))],
-            volumes=volumes,
-            image_pull_secrets=[k8s.LocalObjectReference(name=name) for name in options.image_pull_secrets or ()] or None,
-            tolerations=list(options.tolerations or ()) or None,
-            priority_class_name=options.priority_class_name,
-        )
-        metadata = k8s.ObjectMeta(annotations=options.annotations, labels=options.labels)
-        return k8s.PodTemplateSpec(metadata=metadata if options.annotations or options.labels else None, spec=spec)
-
-    return template
+    spec = k8s.PodSpec(
+        service_account_name=service_account,
+        automount_service_account_token=False,  # the container that issues needs none
+        restart_policy="Never",  # a retry mounts what another run has issued in the meantime
+        affinity=_away_from(daemon),
+        security_context=k8s.PodSecurityContext(
+            run_as_non_root=True,
+            run_as_user=_USER,
+            run_as_group=_USER,
+            fs_group=_USER,
+            seccomp_profile=k8s.SeccompProfile(type="RuntimeDefault"),
+        ),
+        init_containers=[end_predecessors, issue, _publish("publish-ca", kubectl_image, "ca.yaml")],
+        containers=[_publish("publish", kubectl_image, "certificates.yaml")],
+        volumes=volumes,
+        image_pull_secrets=[k8s.LocalObjectReference(name=name) for name in options.image_pull_secrets or ()] or None,
+        tolerations=list(options.tolerations or ()) or None,
+        priority_class_name=options.priority_class_name,
+    )
+    metadata = k8s.ObjectMeta(annotations=options.annotations, labels=options.labels)
+    return k8s.PodTemplateSpec(metadata=metadata if options.annotations or options.labels else None, spec=spec)
 
 
-def _predecessors(daemon: DaemonIdentity, state: str) -> str:
+def _predecessors(daemon: DaemonIdentity) -> str:
     # By the collection, for which a Role needs no right to read Jobs.
-    selector = {"labelSelector": f"app={daemon.name},{STATE_LABEL},{STATE_LABEL}!={state}"}
-    return f"/apis/batch/v1/namespaces/$(NAMESPACE)/jobs?{urlencode({**selector, 'propagationPolicy': 'Background'})}"
+    selector = quote(f"app={daemon.name},{STATE_LABEL},{STATE_LABEL}!=")
+    return f"/apis/batch/v1/namespaces/$(NAMESPACE)/jobs?labelSelector={selector}$(STATE)&propagationPolicy=Background"
 
 
-def _apply(file: str) -> list[str]:
-    return ["apply", "--server-side", "--force-conflicts", "--field-manager=dindcache", f"--filename=/out/{file}"]
+def _state(config_map: str) -> k8s.EnvVar:
+    # Not in the template: a pod that starts late must not delete the Job that has replaced its own.
+    key = k8s.ConfigMapKeySelector(name=config_map, key=STATE_KEY)
+    return k8s.EnvVar(name="STATE", value_from=k8s.EnvVarSource(config_map_key_ref=key))
 
 
-def _kubectl(name: str, image: str, *arguments: str) -> k8s.Container:
+def _publish(name: str, image: str, file: str) -> k8s.Container:
+    # The one file only: the CA's key is in the other.
+    manifest = k8s.VolumeMount(name="out", mount_path=f"/out/{file}", sub_path=file, read_only=True)
+    arguments = ("--server-side", "--force-conflicts", "--field-manager=dindcache", f"--filename=/out/{file}")
+    return _kubectl(name, image, "apply", *arguments, mounts=[manifest])
+
+
+def _kubectl(
+    name: str, image: str, *arguments: str, env: Sequence[k8s.EnvVar] = (), mounts: Sequence[k8s.VolumeMount] = ()
+) -> k8s.Container:
     return k8s.Container(
         name=name,
         image=image,
         command=["kubectl"],
         args=list(arguments),
-        env=[_namespace(), k8s.EnvVar(name="HOME", value="/tmp")],  # noqa: S108 - its cache, which goes nowhere
-        volume_mounts=[
-            k8s.VolumeMount(name="out", mount_path="/out", read_only=True),
-            k8s.VolumeMount(name="token", mount_path=_TOKEN_PATH, read_only=True),
-        ],
+        env=[_namespace(), k8s.EnvVar(name="HOME", value="/tmp"), *env],  # noqa: S108 - its cache, which goes nowhere
+        volume_mounts=[*mounts, k8s.VolumeMount(name="token", mount_path=_TOKEN_PATH, read_only=True)],
         **_container(),
     )
 
@@ -162,9 +168,10 @@ def _away_from(daemon: DaemonIdentity) -> k8s.Affinity:
 
 
 def _token() -> k8s.ProjectedVolumeSource:
-    """Return what the kubelet mounts by default, for the containers that need it."""
+    """Return what the kubelet mounts by default, for the containers that need it, with each default of the API server."""
     certificate = k8s.KeyToPath(key="ca.crt", path="ca.crt")
-    namespace = k8s.DownwardApiVolumeFile(path="namespace", field_ref=k8s.ObjectFieldSelector(field_path="metadata.namespace"))
+    field = k8s.ObjectFieldSelector(api_version="v1", field_path="metadata.namespace")
+    namespace = k8s.DownwardApiVolumeFile(path="namespace", field_ref=field)
     return k8s.ProjectedVolumeSource(
         sources=[
             k8s.VolumeProjection(service_account_token=k8s.ServiceAccountTokenProjection(path="token", expiration_seconds=600)),

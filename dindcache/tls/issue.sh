@@ -1,116 +1,257 @@
 #!/bin/sh
-# Write the Secrets that daemon and clients need, as manifests: issue.sh FURTHER_NAME...
-# What is valid is kept. The pod mounts what there is: $ISSUED/{ca,previous,server,client}, each may be missing or broken.
-#   NAME NAMESPACE     the daemon's
-#   GENERATION         of the CA; a higher one replaces it in steps, $ROLLOUT_SECONDS apart
-#   LIFETIME_DAYS, RENEW_SECONDS   of a certificate, and how long before its end the next one is made
-#   CLIENTS            namespace/Secret of each client, parted by spaces
+# Issue the certificates of a daemon and its clients, and write their Secrets as manifests. Valid certificates are kept.
+#   NAME, NAMESPACE     the daemon's
+#   SERVER_NAMES        names of the daemon's certificate, as openssl writes them
+#   CLIENTS             namespace/name of each client Secret, separated by spaces
+#   CA_GENERATION       number of the CA
+#   CA_DAYS             lifetime of a CA
+#   CA_NOTICE_SECONDS   time before the end of the CA in which the log asks for the next one
+#   LIFETIME_DAYS       lifetime of a certificate, which expires with its CA at the latest
+#   RENEW_SECONDS       time before its end at which a certificate is renewed
+#   BACKDATE_SECONDS    certificates start this far in the past, since clocks differ
+#   ROLLOUT_SECONDS     time until the daemon and all clients use what was published, at most
+#   ISSUED              the Secrets that exist: ca, previous, next, server and client. Each can be missing. Defaults to /issued
+#   WORK                directory of keys, defaults to /work
+#   OUT                 directory of the manifests, defaults to /out
+#   NOW                 time in seconds since 1970, defaults to that of the clock
+# Exits with 1 if a retry would not help.
+#
+# A CA replaces those in use in three steps, so that no client is cut off: all are trusted; the new one signs; the others are no
+# longer trusted. Each step waits until the one before has reached everyone. This holds for the next generation, for any other
+# one, and for a CA whose Secret was lost.
 set -eu
-: "${NAME:?}" "${NAMESPACE:?}" "${CA_GENERATION:?}" "${ROLLOUT_SECONDS:?}" "${LIFETIME_DAYS:?}" "${RENEW_SECONDS:?}" "${CLIENTS:?}"
-umask 077 # keys
-issued=${ISSUED:-/issued} work=${WORK:-/work} OUT=${OUT:-/out}
-cd "$work"
-mkdir -p ca server client
-say() { echo "dindcache: $*" >&2; }
-copy() { cat "$1" >"$2"; } # without the mode of what is mounted, which forbids to write
+: "${NAME:?}" "${NAMESPACE:?}" "${SERVER_NAMES:?}" "${CLIENTS:?}" "${CA_GENERATION:?}" "${CA_DAYS:?}" "${CA_NOTICE_SECONDS:?}"
+: "${LIFETIME_DAYS:?}" "${RENEW_SECONDS:?}" "${BACKDATE_SECONDS:?}" "${ROLLOUT_SECONDS:?}"
+. "${0%/*}/common.sh"
+# Only the CAs at hand count, not those that the image trusts; openssl reads them all at each call.
+export SSL_CERT_FILE=/dev/null SSL_CERT_DIR=/dev/null
+issued=${ISSUED:-/issued} work=${WORK:-/work} out=${OUT:-/out} now=${NOW:-$(date -u +%s)}
 
-# $1 has a CA: certificate and key of it, not yet over.
-is_ca() {
-    [ -s "$1/ca.pem" ] && [ -s "$1/ca-key.pem" ] &&
-        openssl x509 -in "$1/ca.pem" -noout -checkend 0 >/dev/null 2>&1 &&
-        is_pair "$1/ca.pem" "$1/ca-key.pem"
+reject() {
+    log "$*"
+    exit 1
 }
-is_pair() {
-    public=$(openssl x509 -in "$1" -noout -pubkey 2>/dev/null) && [ "$public" = "$(openssl pkey -in "$2" -pubout 2>/dev/null)" ]
-}
-# Not the image's own configuration, which adds extensions.
-printf '[req]\ndistinguished_name=name\n[name]\n' >request.conf
-key() { openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$1"; }
 
-if is_ca "$issued/ca"; then
+# quietly COMMAND [ARGUMENT...]: show its output only if it fails.
+quietly() { output=$("$@" 2>&1) || reject "$output"; }
+
+# copy FROM TO: without the mode of a mounted file, which forbids writing.
+copy() { cat "$1" >"$2"; }
+
+# end_of CERTIFICATE: print the time of its end.
+end_of() {
+    end=$(openssl x509 -in "$1" -noout -enddate -dateopt iso_8601)
+    end=${end#*=}
+    date -u -d "${end%Z}" +%s
+}
+
+# is_key_pair CERTIFICATE KEY: whether the private key belongs to the certificate.
+is_key_pair() {
+    public=$(openssl x509 -in "$1" -noout -pubkey 2>/dev/null) &&
+        [ "$public" = "$(openssl pkey -in "$2" -pubout 2>/dev/null)" ]
+}
+
+# is_signed_by CAS CERTIFICATE [PURPOSE]: whether one of the CAs has signed a certificate, and both are valid.
+is_signed_by() { openssl verify -attime "$now" -CAfile "$1" -purpose "${3:-any}" "$2" >/dev/null 2>&1; }
+
+prepare() {
+    umask 077 # keys
+    cd "$work"
+    mkdir -p ca server client
+    : >index.txt # what `openssl ca` has signed
+    cat >openssl.conf <<END
+[req]
+distinguished_name = name
+[name]
+[ca]
+default_ca = signer
+[signer]
+database = $work/index.txt
+new_certs_dir = $work
+rand_serial = yes
+default_md = sha256
+policy = policy
+[policy]
+commonName = supplied
+END
+}
+
+# request DIRECTORY NAME: create a key and a request for its certificate.
+request() {
+    quietly openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$1/key.pem"
+    # Not with the image's own configuration, which adds extensions.
+    quietly openssl req -config openssl.conf -new -key "$1/key.pem" -subj "/CN=$2" -out "$1/request.pem"
+}
+
+# sign DIRECTORY END OPTION...: sign the request. Only `openssl ca` takes dates in every release.
+sign() {
+    directory=$1 begin=$(asn1_time $((now - BACKDATE_SECONDS))) end=$(asn1_time "$2")
+    shift 2
+    quietly openssl ca -config openssl.conf -batch -notext -in "$directory/request.pem" -out "$directory/cert.pem" \
+        -extfile "$directory/extensions" -startdate "$begin" -enddate "$end" "$@"
+}
+asn1_time() { date -u -d "@$1" +%Y%m%d%H%M%SZ; }
+
+# find_ca: copy the CA of this generation to ca, or create it. Its Secret is immutable, so it can only be replaced by a person.
+find_ca() {
+    if [ ! -e "$issued/ca/ca.pem" ] && [ ! -e "$issued/ca/ca-key.pem" ]; then
+        log "a new CA of generation $CA_GENERATION"
+        create_ca
+        return
+    fi
+    is_key_pair "$issued/ca/ca.pem" "$issued/ca/ca-key.pem" ||
+        reject "Secret $NAME-ca-$CA_GENERATION must have a CA and its key: delete it, and a new CA replaces it in steps"
     copy "$issued/ca/ca.pem" ca/ca.pem
     copy "$issued/ca/ca-key.pem" ca/ca-key.pem
-else
-    say "a new CA, generation $CA_GENERATION"
-    key ca/ca-key.pem
-    # Ten years. The generation is in its name, so that the two of a change are told apart.
-    openssl req -config request.conf -x509 -new -sha256 -key ca/ca-key.pem -days 3650 -subj "/CN=$NAME CA $CA_GENERATION" \
-        -addext basicConstraints=critical,CA:true,pathlen:0 -addext keyUsage=critical,keyCertSign -out ca/ca.pem
-fi
-if ! openssl x509 -in ca/ca.pem -noout -checkend $((LIFETIME_DAYS * 86400)) >/dev/null; then
-    say "the CA ends before a certificate of $LIFETIME_DAYS days would: raise the generation of it"
-    exit 1
-fi
-
-# A change of the CA: first everyone trusts both, then the new one signs, then the old one is no longer trusted.
-signer=ca
-copy ca/ca.pem bundle.pem
-age() {
-    began=$(openssl x509 -in "$1" -noout -startdate -dateopt iso_8601 | sed 's/.*=//; s/Z$//')
-    echo $((${NOW:-$(date -u +%s)} - $(date -u -d "$began" +%s)))
+    end=$(end_of ca/ca.pem)
+    date=$(date -u -d "@$end" +%Y-%m-%d)
+    [ "$end" -gt "$now" ] || reject "the CA has expired on $date: set ca_generation to $((CA_GENERATION + 1))"
+    [ $((end - now)) -gt "$CA_NOTICE_SECONDS" ] ||
+        log "the CA expires on $date, and so does every certificate: set ca_generation to $((CA_GENERATION + 1)) in time"
 }
-signed_by() { openssl verify -CAfile "$1" "$2" >/dev/null 2>&1; } # a CA is by itself, so: whether $1 has it
-# The old one stays until the server has shown the new one's certificate for a handover, however seldom this runs.
-is_over() {
-    [ "$(age ca/ca.pem)" -ge $((2 * ROLLOUT_SECONDS)) ] || return
-    signed_by "$issued/server/ca.pem" "$issued/previous/ca.pem" || return 0
-    signed_by ca/ca.pem "$issued/server/cert.pem" && [ "$(age "$issued/server/cert.pem")" -ge "$ROLLOUT_SECONDS" ]
-}
-if is_ca "$issued/previous" && ! is_over; then
-    cat "$issued/previous/ca.pem" >>bundle.pem
-    if [ "$(age ca/ca.pem)" -lt "$ROLLOUT_SECONDS" ] || ! signed_by "$issued/server/ca.pem" ca/ca.pem; then
-        say "the CA before this one signs until everyone trusts both"
-        signer=$issued/previous
-    fi
-fi
-
-# certificate USE PURPOSE EXTENSION: keep the one that is there or make another one, in ./USE.
-certificate() {
-    use=$1 purpose=$2 extension=$3
-    key "$use/key.pem"
-    openssl req -config request.conf -new -key "$use/key.pem" -subj "/CN=$NAME $use" -out "$use/request.pem"
-    cat >"$use/extensions" <<END
-basicConstraints=critical,CA:false
-keyUsage=critical,digitalSignature
-subjectKeyIdentifier=hash
-authorityKeyIdentifier=keyid
-$extension
+create_ca() {
+    request ca "$NAME CA $CA_GENERATION"
+    cat >ca/extensions <<END
+basicConstraints = critical, CA:true, pathlen:0
+keyUsage = critical, keyCertSign
+subjectKeyIdentifier = hash
 END
-    openssl x509 -req -sha256 -in "$use/request.pem" -CA "$signer/ca.pem" -CAkey "$signer/ca-key.pem" \
-        -set_serial "0x$(openssl rand -hex 16)" -days "$LIFETIME_DAYS" -extfile "$use/extensions" -out "$use/cert.pem"
-    old=$issued/$use
-    if [ -s "$old/cert.pem" ] && [ -s "$old/key.pem" ] &&
-        openssl verify -CAfile "$signer/ca.pem" -purpose "$purpose" "$old/cert.pem" >/dev/null 2>&1 &&
-        openssl x509 -in "$old/cert.pem" -noout -checkend "$RENEW_SECONDS" >/dev/null &&
-        is_pair "$old/cert.pem" "$old/key.pem" &&
-        [ "$(names "$old/cert.pem")" = "$(names "$use/cert.pem")" ]; then
-        copy "$old/cert.pem" "$use/cert.pem"
-        copy "$old/key.pem" "$use/key.pem"
-    else
-        say "a new certificate for the $use"
-    fi
-    copy bundle.pem "$use/ca.pem"
+    sign ca $((now + CA_DAYS * 86400)) -selfsign -keyfile ca/key.pem
+    mv ca/cert.pem ca/ca.pem
+    mv ca/key.pem ca/ca-key.pem
 }
+
+# find_others: write the other CAs that are trusted now to others.pem, without expired ones, and set is_trusted if the CA is.
+find_others() {
+    is_trusted=
+    : >others.pem
+    bundle=$issued/server/ca.pem
+    [ -s "$bundle" ] || bundle=$issued/client/ca.pem
+    [ -s "$bundle" ] || return 0
+    awk '/-----BEGIN CERTIFICATE-----/ { count++ } { print >("trusted-" count + 0 ".pem") }' "$bundle"
+    for file in trusted-*.pem; do
+        certificate=$(openssl x509 -in "$file" 2>/dev/null) || continue
+        if [ "$certificate" = "$(openssl x509 -in ca/ca.pem)" ]; then
+            is_trusted=yes
+        elif [ "$(end_of "$file")" -gt "$now" ]; then
+            echo "$certificate" >>others.pem
+        fi
+    done
+}
+
+# has_issued CA: whether it has signed the daemon's certificate, or the clients' where that is lost.
+has_issued() {
+    certificate=$issued/server/cert.pem
+    openssl x509 -in "$certificate" -noout 2>/dev/null || certificate=$issued/client/cert.pem
+    is_signed_by "$1" "$certificate"
+}
+
+# take_step: continue the change of the CA. Set signer to the directory of the CA that signs, and keeps to the file of the CAs
+# whose certificates stay.
+take_step() {
+    signer=ca keeps=ca/ca.pem
+    last_step=$(cat "$issued/server/last-ca-step" 2>/dev/null) || :
+    [ "$last_step" -le "$now" ] 2>/dev/null || last_step=$now # lost, or no number
+    [ -s others.pem ] || return 0
+    if has_issued ca/ca.pem; then step=2; else step=1; fi
+    if [ "$step" = 1 ] && [ -z "$is_trusted" ]; then
+        last_step=$now
+    elif [ $((now - last_step)) -ge "$ROLLOUT_SECONDS" ]; then
+        step=$((step + 1)) last_step=$now
+    fi
+    next=$(date -u -d "@$((last_step + ROLLOUT_SECONDS))" '+%Y-%m-%d %H:%M UTC')
+    case $step in
+    1)
+        log "CA generation $CA_GENERATION, step 1 of 3: it is trusted as well. The next step follows after $next"
+        keep_signer
+        ;;
+    2) log "CA generation $CA_GENERATION, step 2 of 3: it signs. The next step follows after $next" ;;
+    3)
+        log "CA generation $CA_GENERATION, step 3 of 3: only it is trusted"
+        : >others.pem
+        ;;
+    esac
+}
+
+# keep_signer: let the CA sign whose certificates are in use. Where its key is not mounted, they stay unless lost or due.
+keep_signer() {
+    for neighbour in "$issued/previous" "$issued/next"; do
+        if is_key_pair "$neighbour/ca.pem" "$neighbour/ca-key.pem" && has_issued "$neighbour/ca.pem"; then
+            signer=$neighbour keeps=$neighbour/ca.pem
+            return
+        fi
+    done
+    keeps=others.pem
+}
+
+# certificate USE PURPOSE EXTENSION: write a certificate, its key and the trusted CAs to the directory USE.
+certificate() {
+    request "$1" "$NAME $1"
+    cat >"$1/extensions" <<END
+basicConstraints = critical, CA:false
+keyUsage = critical, digitalSignature
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+$3
+END
+    end=$((now + LIFETIME_DAYS * 86400)) ca_end=$(end_of "$signer/ca.pem")
+    [ "$end" -le "$ca_end" ] || end=$ca_end
+    sign "$1" "$end" -cert "$signer/ca.pem" -keyfile "$signer/ca-key.pem"
+    if is_kept "$issued/$1" "$1" "$2"; then
+        copy "$issued/$1/cert.pem" "$1/cert.pem"
+        copy "$issued/$1/key.pem" "$1/key.pem"
+    else
+        log "a new certificate for the $1"
+    fi
+    cat ca/ca.pem others.pem >"$1/ca.pem"
+}
+
+# is_kept OLD NEW PURPOSE: whether the certificate in one directory stays, given the one in another that could replace it.
+is_kept() {
+    is_key_pair "$1/cert.pem" "$1/key.pem" &&
+        is_signed_by "$keeps" "$1/cert.pem" "$3" &&
+        ! is_due "$1/cert.pem" "$2/cert.pem" &&
+        { [ "$keeps" = others.pem ] || [ "$(names "$1/cert.pem")" = "$(names "$2/cert.pem")" ]; }
+}
+
+# is_due OLD NEW: whether it is time for a renewal, and the new one expires later. One that expires with its CA is never due.
+is_due() {
+    old_end=$(end_of "$1") new_end=$(end_of "$2")
+    [ $((old_end - now)) -le "$RENEW_SECONDS" ] && [ "$old_end" -lt "$new_end" ]
+}
+
 names() { openssl x509 -in "$1" -noout -ext subjectAltName 2>/dev/null || :; }
 
-certificate server sslserver "extendedKeyUsage=serverAuth
-subjectAltName=$SERVER_NAMES"
-certificate client sslclient extendedKeyUsage=clientAuth
-
-# secret NAMESPACE NAME DIRECTORY FILE...: a manifest of the Secret.
+# secret NAMESPACE NAME DIRECTORY FILE...: print the manifest of a Secret. A name can look like a number, so all are quoted.
 secret() {
-    printf -- '---\napiVersion: v1\nkind: Secret\nmetadata: {name: "%s", namespace: "%s", labels: {app: "%s"}}\ndata:\n' \
-        "$2" "$1" "$NAME"
+    printf -- '---\napiVersion: v1\nkind: Secret\nmetadata: {namespace: "%s", name: "%s", labels: {app: "%s"}}\ndata:\n' \
+        "$1" "$2" "$NAME"
     directory=$3
     shift 3
-    for file; do printf '  %s: %s\n' "$file" "$(openssl base64 -A -in "$directory/$file")"; done
+    for file; do
+        content=$(openssl base64 -A -in "$directory/$file")
+        printf '  "%s": "%s"\n' "$file" "$content"
+    done
 }
-{
-    secret "$NAMESPACE" "$NAME-ca-$CA_GENERATION" ca ca.pem ca-key.pem
-    # Of several runs at once, one makes the CA: the others cannot replace it, fail, and start again with it.
-    echo 'immutable: true'
-} >"$OUT/ca.yaml"
-{
-    secret "$NAMESPACE" "$NAME-server" server ca.pem cert.pem key.pem
-    for client in $CLIENTS; do secret "${client%/*}" "${client#*/}" client ca.pem cert.pem key.pem; done
-} >"$OUT/certificates.yaml"
+
+main() {
+    prepare
+    find_ca
+    find_others
+    take_step
+    certificate server sslserver "extendedKeyUsage = serverAuth
+subjectAltName = $SERVER_NAMES"
+    certificate client sslclient "extendedKeyUsage = clientAuth"
+    echo "$last_step" >server/last-ca-step
+    # Of several runs at once, one creates the CA. The others fail, since they cannot replace it, and start again with it.
+    {
+        secret "$NAMESPACE" "$NAME-ca-$CA_GENERATION" ca ca.pem ca-key.pem
+        echo 'immutable: true'
+    } >"$out/ca.yaml"
+    {
+        secret "$NAMESPACE" "$NAME-server" server ca.pem cert.pem key.pem last-ca-step
+        for client in $CLIENTS; do secret "${client%/*}" "${client#*/}" client ca.pem cert.pem key.pem; done
+    } >"$out/certificates.yaml"
+}
+
+main "$@"

@@ -16,6 +16,8 @@ from dindcache.tls.renewal import check_renewal
 
 # Half of the CA's, so that a certificate is never issued for long by a CA that is about to expire.
 _LONGEST_DAYS = CertificateJob.CA_DAYS // 2
+# It is part of the CA's common name, which has at most 64 characters.
+_LAST_GENERATION = 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +30,10 @@ class SelfIssued:
     :param names: Further DNS names and IP addresses under which clients reach the daemon. Defaults to none
     :param lifetime: Lifetime of a certificate, in whole days, at most half of the CA's ten years. Defaults to 90 days
     :param renew_before: Time before the end at which a certificate is renewed, in whole seconds. Defaults to 30 days
-    :param ca_generation: Number of the CA. The next number replaces the CA in steps (``docs/tls.md``). Defaults to 1
+    :param ca_generation: Number of the CA. Another number replaces the CA in steps (``docs/tls.md``). Defaults to 1
     :param kubectl_image: Image that publishes the Secrets. Defaults to an exact release
     :param pod: Options of the Job's pods that differ from the daemon's. Defaults to the daemon's
-    :raises ValueError: A name or the image is invalid, a time is out of its range, or the generation is below 1
+    :raises ValueError: A name or the image is invalid, or a time or the generation is out of its range
     """
 
     client_namespaces: Sequence[str] = ()
@@ -49,8 +51,8 @@ class SelfIssued:
         if days != int(days) or not 0 < days <= _LONGEST_DAYS:
             raise ValueError(f"lifetime must be a whole number of days, from 1 to {_LONGEST_DAYS}, got {days:g} days")
         _check.whole_seconds("renew_before", self.renew_before)
-        if self.ca_generation < 1:
-            raise ValueError(f"ca_generation must be 1 or more, got {self.ca_generation}")
+        if not 0 < self.ca_generation <= _LAST_GENERATION:
+            raise ValueError(f"ca_generation must be from 1 to {_LAST_GENERATION}, got {self.ca_generation}")
         _check.image("kubectl_image", self.kubectl_image)
 
     def objects(self, daemon: DaemonIdentity) -> Sequence[ObjectName]:

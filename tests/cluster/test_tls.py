@@ -1,4 +1,7 @@
-"""Nobody without a certificate and a place in the network, and what renews while builds run."""
+"""A daemon that issues its certificates itself: which clients it accepts, and how certificates change while builds run.
+
+Its namespaces look like numbers, which every manifest must quote.
+"""
 
 import base64
 import json
@@ -8,96 +11,97 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from cdk8s import App, Chart, Cron, Duration, Size, Yaml
+from cdk8s import App, Chart, Cron, Duration, Yaml
+from cdk8s_plus_27 import EnvValue
 
-from dindcache import DindDaemon, LocalVolume, NoTls, PruneSchedule, SelfIssued
-from tests.framework.certificates import secret, served_certificate, sign
-from tests.framework.cluster import ROOT, Client, Cluster, idle_deployment
+from dindcache import DindDaemon, NoTls, PruneSchedule, SelfIssued
+from tests.framework.certificates import Authority, secret, served_certificate, sync
+from tests.framework.client import Client
+from tests.framework.cluster import Cluster
+from tests.framework.site import APP, Site, new_site
+from tests.framework.support import idle_deployment
 
-NAMESPACE, BUILDS, STRANGERS = "dindcache-tls", "dindcache-tls-builds", "dindcache-tls-strangers"
-APP, OTHER = "docker-dind", "other-dind"
+NAMESPACE, BUILDS, STRANGERS = "20240229", "1e30", "dindcache-tls-strangers"
+OTHER = "other-dind"
 DAEMON = (NAMESPACE, APP)
+SERVER, CLIENT, ELSEWHERE = f"{APP}-server", f"{APP}-client", f"{APP}--{NAMESPACE}-client"
 SERVICE = [APP, f"{APP}.{NAMESPACE}", f"{APP}.{NAMESPACE}.svc", f"{APP}.{NAMESPACE}.svc.cluster.local"]
-SLOW = "FROM busybox:latest\nARG number\nRUN sleep 30; date >built\n"
-# For a reload that nobody is in the way of: the kubelet's sync, 10 s without clients, the start.
-RELOADED = 200
+SLOW = "FROM busybox:latest\nARG number\nRUN sleep 20; date >built\n"
+STATE = "dindcache/certificates"
 
 
-def tls_chart(cluster: Cluster, tls: SelfIssued | NoTls | None = None, name: str = APP) -> tuple[Chart, DindDaemon]:
-    chart = Chart(App(), name, namespace=NAMESPACE, disable_resource_name_hashes=True)
-    path = f"{ROOT}/tls-{name}"
-    volume = LocalVolume(chart, f"{name}-data", hostname=cluster.hostnames[0], path=path, storage=Size.gibibytes(5))
-    daemon = DindDaemon(
-        chart,
-        name,
-        volume=volume,
-        tls=tls or SelfIssued(client_namespaces=[BUILDS]),
-        reload_timeout=Duration.minutes(10),
-        drain_timeout=Duration.seconds(60),
-        registry_mirrors=cluster.registry_mirrors,
-    )
+def tls_chart(site: Site, tls: SelfIssued | NoTls | None = None) -> tuple[Chart, DindDaemon]:
+    chart = site.chart()
+    tls = tls or SelfIssued(client_namespaces=[BUILDS])
+    daemon = site.add_daemon(chart, tls=tls, reload_timeout=Duration.minutes(10), drain_timeout=Duration.seconds(60))
+    daemon.container.env.add_variable("POLL_SECONDS", EnvValue.from_value("1"))
     PruneSchedule(chart, "clear", daemon=daemon, schedule=Cron.annually())
     return chart, daemon
 
 
 @pytest.fixture(scope="module")
-def daemon(cluster: Cluster) -> Iterator[DindDaemon]:
-    for namespace in (NAMESPACE, BUILDS, STRANGERS):
-        cluster.create_namespace(namespace)
-    for name in (APP, OTHER):
-        cluster.on_node(cluster.node_names[0], f"rm -rf {ROOT}/tls-{name}; mkdir -p {ROOT}/tls-{name}")
-    chart, daemon = tls_chart(cluster)
-    cluster.apply(chart)
-    # It runs each hour by itself, and would undo what is issued here as at a later time.
-    cluster.kubectl("patch", "cronjob", f"{APP}-certs", f"--namespace={NAMESPACE}", '--patch={"spec": {"suspend": true}}')
-    cluster.rollout(NAMESPACE, APP)
-    yield daemon
-    volumes = [f"{kind}/{NAMESPACE}-{name}-data" for kind in ("persistentvolume", "storageclass") for name in (APP, OTHER)]
-    cluster.forget(NAMESPACE, *volumes)
-    for namespace in (BUILDS, STRANGERS):
-        cluster.forget(namespace)
-    for name in (APP, OTHER):
-        cluster.on_node(cluster.node_names[0], f"rm -rf {ROOT}/tls-{name}")
+def site(cluster: Cluster) -> Iterator[Site]:
+    with new_site(cluster, NAMESPACE, BUILDS, STRANGERS) as site:
+        yield site
 
 
 @pytest.fixture(scope="module")
-def client(cluster: Cluster, daemon: DindDaemon) -> Client:
-    return Client(cluster, daemon, NAMESPACE, cluster.node_names[-1])
+def daemon(site: Site) -> DindDaemon:
+    chart, daemon = tls_chart(site)
+    other = site.chart(OTHER)
+    site.add_daemon(other, OTHER)
+    site.cluster.apply(other)
+    site.start(chart)
+    site.start(other)
+    # The hourly run would repair what a test breaks.
+    for name in (APP, OTHER):
+        patch = '--patch={"spec": {"suspend": true}}'
+        site.cluster.kubectl("patch", "cronjob", f"{name}-certs", f"--namespace={NAMESPACE}", patch)
+    return daemon
 
 
 @pytest.fixture(scope="module")
-def builder(cluster: Cluster, daemon: DindDaemon) -> Client:
-    return Client(cluster, daemon, BUILDS, cluster.node_names[-1])
+def client(site: Site, daemon: DindDaemon) -> Client:
+    return site.client(daemon)
 
 
-@pytest.fixture
-def settled(cluster: Cluster, daemon: DindDaemon) -> None:
-    """The daemon as the chart has it, a new pod, so that what the kubelet counts begins anew."""
-    cluster.apply(tls_chart(cluster)[0])
-    cluster.delete_pod(NAMESPACE, APP, drain=False)
-    cluster.rollout(NAMESPACE, APP)
+@pytest.fixture(scope="module")
+def builder(site: Site, daemon: DindDaemon) -> Client:
+    return site.client(daemon, BUILDS)
 
 
-def issue(cluster: Cluster, *names: str, later: int = 0) -> None:
-    """Run the CronJob by hand, under each name at once, as at another time."""
+def issue(cluster: Cluster, *names: str) -> None:
+    """Run the CronJob by hand, under each name at once."""
     jobs = []
     for name in names:
         arguments = ["create", "job", name, f"--namespace={NAMESPACE}", f"--from=cronjob/{APP}-certs"]
         job = json.loads(cluster.kubectl(*arguments, "--dry-run=client", "-o", "json"))
-        del job["metadata"]["ownerReferences"]  # the CronJob removes what is done, but for one
-        environment = job["spec"]["template"]["spec"]["initContainers"][0]["env"]
-        environment.append({"name": "NOW", "value": str(int(time.time()) + later)})
+        del job["metadata"]["ownerReferences"]  # the CronJob removes all but the last one
         jobs.append(job)
     cluster.kubectl("apply", "-f", "-", stdin=Yaml.stringify(*jobs))
     found = [f"job/{name}" for name in names]
     cluster.kubectl("wait", f"--namespace={NAMESPACE}", *found, "--for=condition=complete", "--timeout=280s")
 
 
+def jobs(cluster: Cluster, namespace: str = NAMESPACE) -> set[str]:
+    return {item["metadata"]["name"] for item in cluster.get("jobs", f"--namespace={namespace}")["items"]}
+
+
 def put(client: Client, directory: str, files: dict[str, bytes]) -> str:
-    """Write files into the client's pod; a docker command that goes by them."""
-    script = "".join(f"cat >{directory}/{name} <<'END'\n{content.decode().strip()}\nEND\n" for name, content in files.items())
+    """Write files into the client's pod, and return a docker command that uses them."""
+    script = "".join(
+        f"cat >{directory}/{name} <<'END'\n{content.decode().strip()}\nEND\n"
+        for name, content in files.items()
+        if name.endswith(".pem")
+    )
     client.sh(f"rm -rf {directory}; mkdir {directory}\n{script}")
     return f"DOCKER_CERT_PATH={directory} timeout 20 docker version"
+
+
+def restart(cluster: Cluster) -> None:
+    """Start the daemon's pod anew, with what its Secret has now, which is faster than a reload."""
+    cluster.delete_pod(NAMESPACE, APP, drain=False)
+    cluster.rollout(NAMESPACE, APP)
 
 
 def test_a_build_from_another_namespace_and_node(cluster, builder):
@@ -108,15 +112,12 @@ def test_a_build_from_another_namespace_and_node(cluster, builder):
     assert builder.cached_steps("/tmp/app", "app") == {"2/4"}
 
 
-def test_the_server_under_each_of_its_names(cluster, client, tmp_path):
+def test_the_server_by_each_of_its_names(cluster, client, tmp_path):
     for name in SERVICE:
         client.sh(f"docker -H tcp://{name}:2376 version")
-    files = secret(cluster, NAMESPACE, f"{APP}-client")
+    files = secret(cluster, NAMESPACE, CLIENT)
     for name in [*SERVICE, "localhost", "127.0.0.1"]:
-        assert (
-            served_certificate(cluster, DAEMON, tmp_path, files, name)
-            == secret(cluster, NAMESPACE, f"{APP}-server")["cert.pem"]
-        )
+        assert served_certificate(cluster, DAEMON, tmp_path, files, name) == secret(cluster, NAMESPACE, SERVER)["cert.pem"]
     with pytest.raises(ssl.SSLCertVerificationError, match="elsewhere"):
         served_certificate(cluster, DAEMON, tmp_path, files, "elsewhere")
 
@@ -128,74 +129,69 @@ def test_an_address_of_the_service_is_a_clear_error(cluster, client):
     assert f"certificate is valid for 127.0.0.1, not {address}" in done.stderr
 
 
-def test_who_has_no_certificate_of_a_client_is_refused(cluster, client, tmp_path):
-    """What docs/tls.md says of each."""
+def test_clients_without_a_valid_certificate_are_rejected(cluster, client):
+    """With the errors that docs/tls.md explains."""
     plain = client.run("DOCKER_TLS_VERIFY= timeout 20 docker version")
     assert plain.returncode != 0
     assert "Client sent an HTTP request to an HTTPS server" in plain.stderr
-    mine = secret(cluster, NAMESPACE, f"{APP}-client")
-    ca = secret(cluster, NAMESPACE, f"{APP}-ca-1")
-    chart, _ = tls_chart(cluster, name=OTHER)
-    cluster.apply(chart)
-    cluster.rollout(NAMESPACE, OTHER)
+    mine = secret(cluster, NAMESPACE, CLIENT)
+    ca = Authority(files=secret(cluster, NAMESPACE, f"{APP}-ca-1"))
     other = {**secret(cluster, NAMESPACE, f"{OTHER}-client"), "ca.pem": mine["ca.pem"]}
     expected: list[tuple[dict[str, bytes], str]] = [
         ({"ca.pem": mine["ca.pem"]}, "tls: certificate required"),
         (other, "tls: certificate required"),  # a client does not show one that the server does not ask for
-        ({**secret(cluster, NAMESPACE, f"{APP}-server")}, "tls: bad certificate"),
-        (sign(tmp_path, ca, "extendedKeyUsage=clientAuth", days=-1), "tls: expired certificate"),
+        (secret(cluster, NAMESPACE, SERVER), "tls: bad certificate"),
+        (ca.issue("extendedKeyUsage = clientAuth", end=-60), "tls: expired certificate"),
     ]
     for files, error in expected:
         done = client.run(put(client, "/tmp/wrong", files))
         assert done.returncode != 0
         assert error in done.stderr
-    client.sh(put(client, "/tmp/right", sign(tmp_path, ca, "extendedKeyUsage=clientAuth")))
+    client.sh(put(client, "/tmp/right", ca.issue("extendedKeyUsage = clientAuth")))
 
 
-def test_several_daemons_of_a_namespace_keep_to_their_own(cluster, client):
+def test_several_daemons_of_a_namespace_have_their_own_ca(cluster, client):
     client.sh("docker version")
     assert secret(cluster, NAMESPACE, f"{OTHER}-ca-1")["ca.pem"] != secret(cluster, NAMESPACE, f"{APP}-ca-1")["ca.pem"]
-    cluster.kubectl("delete", "deployment", OTHER, f"--namespace={NAMESPACE}", "--wait")
 
 
-def test_who_has_no_place_is_not_connected(cluster, daemon, client):
-    for namespace, name, labels in [(NAMESPACE, "unlabelled", {}), (STRANGERS, "stranger", {"dindcache/client": "true"})]:
+def test_pods_without_the_label_or_of_another_namespace_do_not_connect(cluster, daemon, client):
+    pods = [(NAMESPACE, "unlabelled", {}), (STRANGERS, "stranger", {"dindcache/client": "true"})]
+    for namespace, name, labels in pods:
         chart = Chart(App(), name, namespace=namespace, disable_resource_name_hashes=True)
         deployment = idle_deployment(chart, name, "docker:29.9.3-cli", cluster.node_names[-1])
         for key, value in labels.items():
             deployment.pod_metadata.add_label(key, value)
         cluster.apply(chart)
+    for namespace, name, _ in pods:
         cluster.rollout(namespace, name)
         ask = f"timeout 5 docker -H tcp://{SERVICE[2]}:2376 version"
         done = cluster.run("exec", f"--namespace={namespace}", f"deployment/{name}", "--", "sh", "-c", f"{ask}; echo $?")
         assert done.stdout.splitlines()[-1] in {"124", "143"}  # it waits for a connection, until timeout ends it
         cluster.kubectl("delete", "deployment", name, f"--namespace={namespace}", "--wait=false")
-    # What the others get at once.
+    # A labelled pod has its answer at once.
     assert client.run("DOCKER_TLS_VERIFY= timeout 5 docker version").returncode == 1
 
 
-def test_the_issuer_may_write_its_secrets_and_nothing_else(cluster, daemon):
+def test_the_rights_of_the_job(cluster, daemon):
     account = f"--as=system:serviceaccount:{NAMESPACE}:{APP}-certs"
-    names = {
-        NAMESPACE: {f"{APP}-ca-1", f"{APP}-server", f"{APP}-client"},
-        BUILDS: {f"{APP}--{NAMESPACE}-client"},
-        STRANGERS: set(),
-    }
+    names = {NAMESPACE: {f"{APP}-ca-1", SERVER, CLIENT}, BUILDS: {ELSEWHERE}, STRANGERS: set()}
     for namespace, expected in names.items():
         rules = [
             re.split(r"\s{2,}", line)
             for line in cluster.kubectl("auth", "can-i", "--list", f"--namespace={namespace}", account).splitlines()[1:]
         ]
-        # What everyone may: ask about itself, and what is not of a resource.
+        # Everyone can ask about itself, and for what is not of a resource.
         own = [rule for rule in rules if rule[0] and not rule[0].startswith("self")]
-        assert all(rule[0] == "secrets" and rule[3] == "[create patch]" for rule in own)
-        assert {rule[2].strip("[]") for rule in own} == expected
+        assert {rule[2].strip("[]") for rule in own if rule[0] == "secrets" and rule[3] == "[create patch]"} == expected
+        others = [(rule[0], rule[3]) for rule in own if rule[0] != "secrets"]
+        assert others == ([("jobs.batch", "[deletecollection]")] if namespace == NAMESPACE else [])
 
 
-def test_pods_of_their_own_are_restricted(cluster, daemon):
-    """The issuer's, the prune's, and a client that is as strict itself."""
+def test_pods_of_their_own_are_restricted(cluster, site, daemon):
+    """Those of the Job and of the prune, which is a client as strict as that."""
     cluster.kubectl("label", "namespace", STRANGERS, "pod-security.kubernetes.io/enforce=restricted", "--overwrite")
-    chart, _ = tls_chart(cluster)
+    chart, _ = tls_chart(site)
     templates = [o["spec"]["jobTemplate"]["spec"]["template"] for o in chart.to_json() if o["kind"] == "CronJob"]
     assert len(templates) == 2
     for template in templates:
@@ -209,117 +205,137 @@ def test_a_prune_is_a_client(cluster, daemon):
     cluster.run_now(NAMESPACE, f"{APP}-clear")
 
 
-def test_what_is_lost_heals_and_what_is_valid_stays(cluster, client, builder, settled):
-    before = {name: secret(cluster, NAMESPACE, name) for name in (f"{APP}-ca-1", f"{APP}-server", f"{APP}-client")}
-    cluster.kubectl("delete", "secret", f"{APP}--{NAMESPACE}-client", f"--namespace={BUILDS}")
+def test_a_second_apply_changes_nothing(cluster, site, client, builder):
+    manifests = Yaml.stringify(*tls_chart(site)[0].to_json())
+    resume = '--patch={"spec": {"suspend": false}}'
+    cluster.kubectl("patch", "cronjob", f"{APP}-certs", f"--namespace={NAMESPACE}", resume)
+    difference = cluster.run("diff", "-f", "-", stdin=manifests)
+    assert (difference.returncode, difference.stdout) == (0, "")
+    before = jobs(cluster)
+    applied = cluster.kubectl("apply", "-f", "-", stdin=manifests).splitlines()
+    assert {line.rpartition(" ")[2] for line in applied if f"/{APP}-certs" in line} == {"unchanged"}
+    assert jobs(cluster) == before
+    cluster.kubectl("patch", "cronjob", f"{APP}-certs", f"--namespace={NAMESPACE}", resume.replace("false", "true"))
+
+
+def test_lost_secrets_are_restored_and_valid_ones_stay(cluster, client, builder):
+    before = {name: secret(cluster, NAMESPACE, name) for name in (f"{APP}-ca-1", SERVER, CLIENT)}
+    cluster.kubectl("delete", "secret", ELSEWHERE, f"--namespace={BUILDS}")
     half = {"data": {"key.pem": base64.b64encode(b"-----BEGIN").decode()}}
-    cluster.kubectl(
-        "patch", "secret", f"{APP}-server", f"--namespace={NAMESPACE}", "--type=merge", f"--patch={json.dumps(half)}"
-    )
-    issue(cluster, "heal")
+    cluster.kubectl("patch", "secret", SERVER, f"--namespace={NAMESPACE}", "--type=merge", f"--patch={json.dumps(half)}")
+    issue(cluster, "restore")
     assert secret(cluster, NAMESPACE, f"{APP}-ca-1") == before[f"{APP}-ca-1"]
-    assert (
-        secret(cluster, NAMESPACE, f"{APP}-client")
-        == before[f"{APP}-client"]
-        == secret(cluster, BUILDS, f"{APP}--{NAMESPACE}-client")
-    )
-    healed = secret(cluster, NAMESPACE, f"{APP}-server")
-    assert healed["ca.pem"] == before[f"{APP}-server"]["ca.pem"]
-    assert healed["cert.pem"] != before[f"{APP}-server"]["cert.pem"]
+    assert secret(cluster, NAMESPACE, CLIENT) == before[CLIENT] == secret(cluster, BUILDS, ELSEWHERE)
+    restored = secret(cluster, NAMESPACE, SERVER)
+    assert restored["ca.pem"] == before[SERVER]["ca.pem"]
+    assert restored["cert.pem"] != before[SERVER]["cert.pem"]
 
 
-def test_a_renewal_reaches_the_daemon_after_the_build_in_flight(cluster, client, builder, settled, tmp_path):
+def test_another_configuration_and_the_first_one_again_issue_at_once(cluster, site, client, builder, tmp_path):
+    """A renewal reaches the daemon after the build in flight, and a Job deletes only those that it replaces."""
+    strangers = [
+        ("stranger", NAMESPACE, {"app": APP}),
+        ("similar", NAMESPACE, {"app": f"{APP}-2", STATE: "0123abcd"}),
+        ("elsewhere", BUILDS, {"app": APP, STATE: "0123abcd"}),
+    ]
+    for name, namespace, labels in strangers:
+        cluster.kubectl("create", "job", name, f"--namespace={namespace}", "--image=busybox:latest", "--", "true")
+        cluster.kubectl("label", "job", name, f"--namespace={namespace}", *(f"{key}={value}" for key, value in labels.items()))
+    chart, _ = tls_chart(site)
+    (first,) = (o["metadata"]["name"] for o in chart.to_json() if o["kind"] == "Job")
+    others = jobs(cluster) - {first}
     builder.sh(f"mkdir -p /tmp/slow; printf '{SLOW}' >/tmp/slow/Dockerfile".replace("\n", "\\n"))
-    old = secret(cluster, NAMESPACE, f"{APP}-server")["cert.pem"]
-    assert served_certificate(cluster, DAEMON, tmp_path, secret(cluster, NAMESPACE, f"{APP}-client"), APP) == old
-    # Another client certificate too, while both are at work.
-    cluster.kubectl("delete", "secret", f"{APP}-client", f"--namespace={NAMESPACE}")
-    cluster.apply(tls_chart(cluster, SelfIssued(client_namespaces=[BUILDS], names=["docker.example"]))[0])
-    cluster.wait(lambda: secret(cluster, NAMESPACE, f"{APP}-server")["cert.pem"] != old, "another certificate")
+    old = secret(cluster, NAMESPACE, SERVER)["cert.pem"]
+    # The clients' certificate is renewed as well, while both are at work.
+    cluster.kubectl("delete", "secret", CLIENT, f"--namespace={NAMESPACE}")
+    restart(cluster)  # the kubelet delays the restarts of a container that has restarted before
+    client.wait_for_daemon()
     follower = client.start("docker events")  # nobody restarts the engine under it
-    mounted = f"exec --namespace={NAMESPACE} deployment/{APP} -- cat /certs/server/cert.pem".split()
-    cluster.wait(lambda: cluster.run(*mounted).stdout.encode() != old, "the kubelet writes it", RELOADED)
+    cluster.apply(tls_chart(site, SelfIssued(client_namespaces=[BUILDS], names=["docker.example"]))[0])
+    cluster.wait(lambda: secret(cluster, NAMESPACE, SERVER)["cert.pem"] != old, "another certificate")
+    assert first not in jobs(cluster)
+    assert others < jobs(cluster)
+    sync(cluster, NAMESPACE, APP)
     build = builder.start_build(f"--build-arg=number={time.time_ns()} /tmp/slow", "slow")
     follower.kill()
     follower.communicate()
     output, _ = build.communicate(timeout=120)
     assert build.returncode == 0, output
-    cluster.wait(lambda: cluster.restarts(NAMESPACE, APP) == 1, "the engine is restarted in order", RELOADED)
+    assert cluster.restarts(NAMESPACE, APP) == 0
+    cluster.wait(lambda: cluster.restarts(NAMESPACE, APP) == 1, "the engine is restarted in order")
     cluster.rollout(NAMESPACE, APP)
-    files = secret(cluster, NAMESPACE, f"{APP}-client")
-    new = secret(cluster, NAMESPACE, f"{APP}-server")["cert.pem"]
+    new = secret(cluster, NAMESPACE, SERVER)["cert.pem"]
+    files = secret(cluster, NAMESPACE, CLIENT)
     assert served_certificate(cluster, DAEMON, tmp_path, files, "docker.example") == new
-    builder.wait_for_daemon()
+    cluster.apply(chart)
+    cluster.wait(lambda: secret(cluster, NAMESPACE, SERVER)["cert.pem"] != new, "a certificate of the first configuration")
+    assert others | {first} == jobs(cluster)
+    assert "elsewhere" in jobs(cluster, BUILDS)
 
 
-def test_a_change_of_the_ca_with_old_and_new_clients_at_work(cluster, client, builder, settled, tmp_path):
-    chart, _ = tls_chart(cluster, SelfIssued(client_namespaces=[BUILDS], ca_generation=2))
-    handover = next(
-        int(variable["value"])
-        for manifest in chart.to_json()
-        if manifest["kind"] == "Job"
-        for variable in manifest["spec"]["template"]["spec"]["initContainers"][0]["env"]
-        if variable["name"] == "HANDOVER_SECONDS"
-    )
-    old = secret(cluster, NAMESPACE, f"{APP}-client")
+def test_another_ca_with_old_and_new_clients_at_work(cluster, site, client, builder, tmp_path):
+    chart, _ = tls_chart(site, SelfIssued(client_namespaces=[BUILDS], ca_generation=2))
+    old = secret(cluster, NAMESPACE, CLIENT)
     works = put(client, "/tmp/old", old)
 
-    def reloaded(what: str) -> None:
-        now = secret(cluster, NAMESPACE, f"{APP}-server")
-
-        def serves() -> bool:
-            # The engine writes its pid when it starts.
-            shown = "[ /var/run/docker.pid -nt /certs/server/ca.pem ] && cat /certs/server/ca.pem /certs/server/cert.pem"
-            mounted: str = cluster.run("exec", f"--namespace={NAMESPACE}", f"deployment/{APP}", "--", "sh", "-c", shown).stdout
-            return mounted.encode() == now["ca.pem"] + now["cert.pem"]
-
-        cluster.wait(serves, f"the daemon serves with {what}", 2 * RELOADED)
-        cluster.rollout(NAMESPACE, APP)
+    def next_step(name: str) -> None:
+        """Issue as if the last step were long ago."""
+        long_ago = {"data": {"last-ca-step": base64.b64encode(b"0").decode()}}
+        patch = ["--type=merge", f"--patch={json.dumps(long_ago)}"]
+        cluster.kubectl("patch", "secret", SERVER, f"--namespace={NAMESPACE}", *patch)
+        issue(cluster, name)
+        restart(cluster)
         client.wait_for_daemon()
 
     cluster.apply(chart)
-    cluster.wait(lambda: secret(cluster, NAMESPACE, f"{APP}-server")["ca.pem"].count(b"BEGIN") == 2, "a bundle of both")
-    reloaded("both")
-    client.sh(works)  # who has not heard of it
-    client.sh(put(client, "/tmp/both", secret(cluster, NAMESPACE, f"{APP}-client")))
-    issue(cluster, "second-step", later=handover + 60)
-    assert secret(cluster, NAMESPACE, f"{APP}-client")["cert.pem"] != old["cert.pem"]
-    reloaded("a certificate of the second")
+    cluster.wait(lambda: secret(cluster, NAMESPACE, SERVER)["ca.pem"].count(b"BEGIN") == 2, "a bundle of both")
+    restart(cluster)
+    client.wait_for_daemon()
+    client.sh(works)  # one that has not been updated
+    client.sh(put(client, "/tmp/both", secret(cluster, NAMESPACE, CLIENT)))
+    next_step("second-step")
+    assert secret(cluster, NAMESPACE, CLIENT)["cert.pem"] != old["cert.pem"]
     client.sh("DOCKER_CERT_PATH=/tmp/both docker version")  # an old certificate, and trust in both
     builder.sh("docker version")
-    issue(cluster, "third-step", later=2 * handover + 60)
-    assert secret(cluster, NAMESPACE, f"{APP}-server")["ca.pem"] == secret(cluster, NAMESPACE, f"{APP}-ca-2")["ca.pem"]
-    reloaded("the second alone")
+    next_step("third-step")
+    assert secret(cluster, NAMESPACE, SERVER)["ca.pem"] == secret(cluster, NAMESPACE, f"{APP}-ca-2")["ca.pem"]
     assert "certificate required" in client.run("DOCKER_CERT_PATH=/tmp/both docker version").stderr
     builder.sh("docker version")
-    files = secret(cluster, NAMESPACE, f"{APP}-client")
-    assert served_certificate(cluster, DAEMON, tmp_path, files, APP) == secret(cluster, NAMESPACE, f"{APP}-server")["cert.pem"]
+    files = secret(cluster, NAMESPACE, CLIENT)
+    assert served_certificate(cluster, DAEMON, tmp_path, files, APP) == secret(cluster, NAMESPACE, SERVER)["cert.pem"]
 
 
-def test_several_runs_at_once_agree(cluster, daemon, settled, tmp_path):
-    names = [f"{APP}-ca-1", f"{APP}-server", f"{APP}-client"]
-    cluster.kubectl("delete", "secret", f"--namespace={NAMESPACE}", *names)
-    issue(cluster, *(f"at-once-{i}" for i in range(5)))
-    issue(cluster, "afterwards")  # of two that saw the CA and no certificates, each makes them
-    ca, server, client = (secret(cluster, NAMESPACE, name) for name in names)
-    assert server["ca.pem"] == client["ca.pem"] == ca["ca.pem"]
-    assert secret(cluster, BUILDS, f"{APP}--{NAMESPACE}-client") == client
-    cluster.delete_pod(NAMESPACE, APP)
-    cluster.rollout(NAMESPACE, APP)
-    assert served_certificate(cluster, DAEMON, tmp_path, client, APP) == server["cert.pem"]
+def test_several_runs_at_once_agree(cluster, daemon, client, tmp_path):
+    """After a revocation, which deletes every Secret."""
+    cluster.kubectl("delete", "secret", f"--namespace={NAMESPACE}", f"--selector=app={APP}")
+    issue(cluster, *(f"at-once-{i}" for i in range(3)))
+    issue(cluster, "afterwards")  # of two that saw the CA and no certificates, each issues them
+    (ca_secret,) = (
+        item["metadata"]["name"]
+        for item in cluster.get("secrets", f"--namespace={NAMESPACE}", f"--selector=app={APP}")["items"]
+        if item.get("immutable")
+    )
+    ca, server, files = (secret(cluster, NAMESPACE, name) for name in (ca_secret, SERVER, CLIENT))
+    assert server["ca.pem"] == files["ca.pem"] == ca["ca.pem"]
+    assert secret(cluster, BUILDS, ELSEWHERE) == files
+    restart(cluster)
+    assert served_certificate(cluster, DAEMON, tmp_path, files, APP) == server["cert.pem"]
 
 
-def test_an_upgrade_from_the_plain_daemon_keeps_the_data(cluster, client, settled):
-    chart, daemon = tls_chart(cluster, NoTls())
-    cluster.apply(chart)
-    cluster.rollout(NAMESPACE, APP)
-    plain = Client(cluster, daemon, NAMESPACE, cluster.node_names[-1], name="plain")
+def test_an_upgrade_from_the_plain_daemon_keeps_the_data(cluster, site, client):
+    def replace(tls: SelfIssued | NoTls | None) -> DindDaemon:
+        """Apply another daemon, without a drain."""
+        chart, daemon = tls_chart(site, tls)
+        cluster.apply(chart)
+        restart(cluster)
+        return daemon
+
+    plain = site.client(replace(NoTls()), name="plain")
     plain.write_project("/tmp/kept")
     plain.cached_steps("/tmp/kept", "kept")
-    cluster.apply(tls_chart(cluster)[0])
-    cluster.rollout(NAMESPACE, APP)
-    refused = plain.run("timeout 5 docker version")
-    assert refused.returncode != 0
+    replace(None)
+    rejected = plain.run("timeout 5 docker version")
+    assert rejected.returncode != 0
     client.sh("mkdir -p /tmp/kept")
     for file in ("Dockerfile", "source"):
         content = plain.sh(f"cat /tmp/kept/{file}")

@@ -1,27 +1,106 @@
-"""``issue.sh`` with openssl, under the machine's sh and under BusyBox: what it issues, keeps, heals and hands over."""
+"""``issue.sh`` with openssl, under the machine's sh and under BusyBox: what it issues, keeps, restores and replaces."""
 
 import base64
 import os
 import shutil
+import ssl
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-SCRIPT = Path(__file__).parent.parent / "dindcache" / "scripts" / "issue.sh"
-DAY = 86400
-Secrets = dict[str, dict[str, bytes]]
-Issue = Callable[..., Secrets]
+from dindcache._scripts import read_scripts
+
+START = 1_800_000_000
+HOUR, DAY = 3600, 86400
+Files = dict[str, bytes]
+Secrets = dict[str, Files]
+SERVER, CLIENT = "docker-dind-server", "docker-dind-client"
+ALWAYS = "DNS:docker-dind,DNS:docker-dind.kube-ops.svc,DNS:localhost,IP:127.0.0.1"
+ONE_SHELL = pytest.mark.parametrize("issue", ["sh"], indirect=True)
+
+
+class Issue:
+    """The script, with the Secrets that exist and the time at which it runs."""
+
+    def __init__(self, directory: Path, command: Sequence[str], path: str) -> None:
+        self.directory, self.command, self.path = directory, command, path
+        self.log: list[str] = []
+        for name, text in read_scripts("common.sh", "tls/issue.sh").items():
+            (directory / name).write_text(text)
+
+    def __call__(
+        self,
+        secrets: Secrets,
+        *,
+        names: str = "",
+        generation: int = 1,
+        later: int = 0,
+        lifetime: int = 90,
+        renew: int = 30,
+        clients: str = f"kube-ops/{CLIENT} builds/docker-dind--kube-ops-client",
+        namespace: str = "kube-ops",
+        fails: bool = False,
+    ) -> Secrets:
+        issued, work, out = (self.directory / name for name in ("issued", "work", "out"))
+        for fresh in (issued, work, out):
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir()
+            fresh.chmod(0o777)
+        cas = {mount: f"docker-dind-ca-{generation + i}" for mount, i in {"ca": 0, "previous": -1, "next": 1}.items()}
+        for mount, name in {"server": SERVER, "client": CLIENT, **cas}.items():
+            (issued / mount).mkdir()
+            for key, value in secrets.get(name, {}).items():
+                (issued / mount / key).write_bytes(value)
+                (issued / mount / key).chmod(0o444)
+        done = subprocess.run(
+            [*self.command, str(self.directory / "issue.sh")],
+            env={
+                "PATH": self.path,
+                "ISSUED": str(issued),
+                "WORK": str(work),
+                "OUT": str(out),
+                "NOW": str(START + later),
+                "NAME": "docker-dind",
+                "NAMESPACE": namespace,
+                "SERVER_NAMES": f"{ALWAYS}{names}",
+                "CLIENTS": clients,
+                "CA_GENERATION": str(generation),
+                "CA_DAYS": "3650",
+                "CA_NOTICE_SECONDS": str((lifetime + 3) * DAY),
+                "LIFETIME_DAYS": str(lifetime),
+                "RENEW_SECONDS": str(int(renew * DAY)),
+                "BACKDATE_SECONDS": str(HOUR),
+                "ROLLOUT_SECONDS": str(DAY),
+            },
+            user=10000 if os.getuid() == 0 else None,  # root could write what the pod's user cannot
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert "PRIVATE" not in done.stdout + done.stderr
+        assert done.stdout == ""
+        self.log = done.stderr.splitlines()
+        assert all(line.startswith("dindcache: ") for line in self.log), self.log
+        assert done.returncode == (1 if fails else 0), self.log
+        if fails:
+            assert not list(out.iterdir())
+            return secrets
+        self.manifests = [m for name in ("ca", "certificates") for m in yaml.safe_load_all((out / f"{name}.yaml").read_text())]
+        written = {
+            manifest["metadata"]["name"]: {key: base64.b64decode(value) for key, value in manifest["data"].items()}
+            for manifest in self.manifests
+        }
+        return {**secrets, **written}
 
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """One that every user gets to."""
+    """One that every user can enter."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -29,195 +108,334 @@ def directory() -> Iterator[Path]:
 
 @pytest.fixture(params=["sh", "busybox"])
 def issue(request: pytest.FixtureRequest, directory: Path) -> Issue:
-    """Run the script on the Secrets that there are (by their name); the Secrets that it writes."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs openssl")
-    script = directory / SCRIPT.name  # the clone may be closed to the user that runs it
-    script.write_text(SCRIPT.read_text())
+    openssl, shell = shutil.which("openssl"), shutil.which(request.param)
+    if openssl is None or shell is None:
+        pytest.skip(f"needs openssl and {request.param}")
+    if request.param == "sh":
+        return Issue(directory, [shell], os.environ["PATH"])
     path = directory / "bin"
     path.mkdir()
-    shell = shutil.which(request.param)
-    if shell is None:
-        pytest.skip("needs busybox")
-    command = [shell, "sh"] if request.param == "busybox" else [shell]
-    if request.param == "busybox":
-        subprocess.run([shell, "--install", "-s", path], check=True)
-        (path / "openssl").symlink_to(openssl)
-    search = str(path) if request.param == "busybox" else os.environ["PATH"]
-
-    def issue(
-        secrets: Secrets, *names: str, generation: int = 1, later: int = 0, lifetime: int = 90, renew: int = 30, status: int = 0
-    ) -> Secrets:
-        issued, work = directory / "issued", directory / "work"
-        for fresh in (issued, work):
-            shutil.rmtree(fresh, ignore_errors=True)
-            fresh.mkdir()
-        work.chmod(0o777)
-        mounts = {"server": "docker-dind-server", "client": "docker-dind-client", "ca": f"docker-dind-ca-{generation}"}
-        for mount, name in {**mounts, "previous": f"docker-dind-ca-{generation - 1}"}.items():
-            (issued / mount).mkdir()
-            for key, value in secrets.get(name, {}).items():
-                (issued / mount / key).write_bytes(value)
-                (issued / mount / key).chmod(0o444)
-        done = subprocess.run(
-            [*command, str(script), *names],
-            env={
-                "PATH": search,
-                "ISSUED": str(issued),
-                "WORK": str(work),
-                "NAME": "docker-dind",
-                "NAMESPACE": "kube-ops",
-                "GENERATION": str(generation),
-                "HANDOVER_SECONDS": str(DAY),
-                "LIFETIME_DAYS": str(lifetime),
-                "RENEW_SECONDS": str(renew * DAY),
-                "CLIENTS": "kube-ops/docker-dind-client builds/docker-dind--kube-ops-client",
-                "NOW": str(int(time.time()) + later),
-            },
-            user=10000 if os.getuid() == 0 else None,  # root may write what the pod's user may not
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == status, done.stderr
-        if status:
-            return {}
-        assert "PRIVATE" not in done.stdout + done.stderr
-        manifests: list[Any] = []
-        for file in ("ca.yaml", "certificates.yaml"):
-            manifests += yaml.safe_load_all((work / "out" / file).read_text())
-        assert [manifest["metadata"]["namespace"] for manifest in manifests] == ["kube-ops", "kube-ops", "kube-ops", "builds"]
-        written = {
-            manifest["metadata"]["name"]: {key: base64.b64decode(value) for key, value in manifest["data"].items()}
-            for manifest in manifests
-        }
-        assert written["docker-dind--kube-ops-client"] == written["docker-dind-client"]
-        return {**secrets, **written}
-
-    return issue
+    subprocess.run([shell, "--install", "-s", path], check=True)
+    (path / "openssl").symlink_to(openssl)
+    return Issue(directory, [shell, "sh"], str(path))
 
 
-def trusts(tmp_path: Path, ca: bytes, certificate: bytes, *options: str) -> bool:
+def trusts(tmp_path: Path, ca: bytes, certificate: bytes, *options: str, later: int = 0) -> bool:
     (tmp_path / "ca").write_bytes(ca)
     (tmp_path / "certificate").write_bytes(certificate)
-    command = ["openssl", "verify", "-CAfile", str(tmp_path / "ca"), *options, str(tmp_path / "certificate")]
-    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+    command = ["openssl", "verify", "-attime", str(START + later), "-no-CApath", "-no-CAstore", "-CAfile", str(tmp_path / "ca")]
+    done = subprocess.run([*command, *options, str(tmp_path / "certificate")], check=False, capture_output=True)
+    return done.returncode == 0
 
 
-def test_the_daemon_under_each_of_its_names_and_a_client(issue, tmp_path):
-    secrets = issue({}, "DNS:docker.example", "IP:10.0.0.1")
-    server, client = secrets["docker-dind-server"], secrets["docker-dind-client"]
-    assert set(server) == set(client) == {"ca.pem", "cert.pem", "key.pem"}
-    names = ["docker-dind", "docker-dind.kube-ops", "docker-dind.kube-ops.svc", "docker-dind.kube-ops.svc.cluster.local"]
-    for name in [*names, "localhost", "docker.example"]:
+def time_of(certificate: bytes, which: str) -> int:
+    """When a certificate starts or ends, in seconds after the first run."""
+    done = subprocess.run(["openssl", "x509", "-noout", f"-{which}date"], input=certificate, check=True, capture_output=True)
+    return ssl.cert_time_to_seconds(done.stdout.decode().partition("=")[2].strip()) - START
+
+
+def test_the_server_by_each_of_its_names_and_a_client(issue, tmp_path):
+    secrets = issue({}, names=",DNS:docker.example,IP:10.0.0.1")
+    server, client = secrets[SERVER], secrets[CLIENT]
+    assert secrets["docker-dind--kube-ops-client"] == client
+    assert set(server) - {"last-ca-step"} == set(client) == {"ca.pem", "cert.pem", "key.pem"}
+    for name in ["docker-dind", "docker-dind.kube-ops.svc", "localhost", "docker.example"]:
         options = ("-purpose", "sslserver", "-verify_hostname", name)
         assert trusts(tmp_path, client["ca.pem"], server["cert.pem"], *options)
     for address in ("127.0.0.1", "10.0.0.1"):
         assert trusts(tmp_path, client["ca.pem"], server["cert.pem"], "-verify_ip", address)
     assert not trusts(tmp_path, client["ca.pem"], server["cert.pem"], "-verify_hostname", "elsewhere")
     assert trusts(tmp_path, server["ca.pem"], client["cert.pem"], "-purpose", "sslclient")
-    # Neither stands for the other.
+    # Neither can be used as the other.
     assert not trusts(tmp_path, server["ca.pem"], server["cert.pem"], "-purpose", "sslclient")
     assert not trusts(tmp_path, server["ca.pem"], client["cert.pem"], "-purpose", "sslserver")
 
 
+@pytest.mark.parametrize("namespace", ["2024", "0x1f", "true", "null", "0123"])
+@ONE_SHELL
+def test_names_that_look_like_something_else_stay_strings(issue, namespace):
+    issue({}, namespace=namespace, clients=f"{namespace}/{CLIENT}")
+    assert [manifest["metadata"]["namespace"] for manifest in issue.manifests] == [namespace] * 3
+
+
+def test_certificates_start_in_the_past(issue, tmp_path):
+    """Clocks differ."""
+    secrets = issue({})
+    for name in ("docker-dind-ca-1", SERVER, CLIENT):
+        certificate = secrets[name].get("cert.pem", secrets[name]["ca.pem"])
+        assert time_of(certificate, "start") == -HOUR
+        assert time_of(certificate, "end") == (90 if "cert.pem" in secrets[name] else 3650) * DAY
+    assert trusts(tmp_path, secrets[CLIENT]["ca.pem"], secrets[SERVER]["cert.pem"], later=60 - HOUR)
+
+
 def test_what_is_valid_stays(issue):
     secrets = issue({})
-    assert issue(secrets) == secrets
+    assert issue(secrets, later=60 * DAY - 1) == secrets
+    assert issue.log == []
 
 
 def test_what_is_due_is_renewed_and_the_ca_stays(issue):
     secrets = issue({})
-    renewed = issue(secrets, lifetime=90, renew=91)
+    renewed = issue(secrets, later=60 * DAY)
     assert renewed["docker-dind-ca-1"] == secrets["docker-dind-ca-1"]
-    for name in ("docker-dind-server", "docker-dind-client"):
+    for name in (SERVER, CLIENT):
         assert renewed[name]["ca.pem"] == secrets[name]["ca.pem"]
         assert renewed[name]["cert.pem"] != secrets[name]["cert.pem"]
         assert renewed[name]["key.pem"] != secrets[name]["key.pem"]
 
 
-def test_a_name_more_is_a_certificate_more(issue):
+def test_other_names_are_another_certificate_of_the_server(issue):
     secrets = issue({})
-    more = issue(secrets, "DNS:docker.example")
-    assert more["docker-dind-server"]["cert.pem"] != secrets["docker-dind-server"]["cert.pem"]
-    assert more["docker-dind-client"] == secrets["docker-dind-client"]
-    assert issue(more)["docker-dind-server"]["cert.pem"] != more["docker-dind-server"]["cert.pem"]
+    more = issue(secrets, names=",DNS:docker.example")
+    assert more[SERVER]["cert.pem"] != secrets[SERVER]["cert.pem"]
+    assert more[CLIENT] == secrets[CLIENT]
+    assert issue(more)[SERVER]["cert.pem"] != more[SERVER]["cert.pem"]
 
 
 @pytest.mark.parametrize(
     ("name", "broken"),
     [
-        ("docker-dind-client", {}),
-        ("docker-dind-client", {"cert.pem": b""}),
-        ("docker-dind-server", {"key.pem": b"-----BEGIN"}),
-        ("docker-dind-server", {"cert.pem": b"no certificate"}),
+        (CLIENT, {}),
+        (CLIENT, {"cert.pem": b""}),
+        (SERVER, {"key.pem": b"-----BEGIN"}),
+        (SERVER, {"cert.pem": b"no certificate"}),
+        (SERVER, {}),
     ],
-    ids=["lost", "empty", "half a key", "no certificate"],
+    ids=["lost client", "empty", "half a key", "no certificate", "lost server"],
 )
-def test_what_is_lost_or_half_written_heals(issue, tmp_path, name, broken):
+def test_a_lost_or_broken_secret_is_restored(issue, tmp_path, name, broken):
     secrets = issue({})
-    healed = issue({**secrets, name: {**secrets[name], **broken} if broken else {}})
-    assert {key: secrets[key] for key in secrets if not key.endswith(name.removeprefix("docker-dind"))} == {
-        key: healed[key] for key in healed if not key.endswith(name.removeprefix("docker-dind"))
-    }
-    assert trusts(tmp_path, secrets["docker-dind-client"]["ca.pem"], healed[name]["cert.pem"])
+    restored = issue({**secrets, name: {**secrets[name], **broken} if broken else {}}, later=DAY)
+    others = {key: value for key, value in secrets.items() if key.endswith("server") != name.endswith("server")}
+    assert {key: restored[key] for key in others} == others
+    assert restored[name]["cert.pem"] != secrets[name]["cert.pem"]
+    assert trusts(tmp_path, secrets[CLIENT]["ca.pem"], restored[name]["cert.pem"], later=DAY)
 
 
-def test_a_key_of_another_certificate_is_not_kept(issue):
+def test_a_certificate_with_another_key_is_replaced(issue):
     secrets = issue({})
-    other = {**secrets["docker-dind-server"], "key.pem": secrets["docker-dind-client"]["key.pem"]}
-    assert issue({**secrets, "docker-dind-server": other})["docker-dind-server"]["cert.pem"] != other["cert.pem"]
+    other = {**secrets[SERVER], "key.pem": secrets[CLIENT]["key.pem"]}
+    assert issue({**secrets, SERVER: other})[SERVER]["cert.pem"] != other["cert.pem"]
 
 
-@pytest.mark.parametrize("ca", [{}, {"ca-key.pem": b""}, {"ca.pem": b"-----BEGIN"}], ids=["lost", "no key", "half a CA"])
-def test_a_lost_ca_is_a_new_one_for_all(issue, tmp_path, ca):
+@pytest.mark.parametrize(
+    "broken", [{"ca-key.pem": b""}, {"ca.pem": b"-----BEGIN"}, None], ids=["no key", "half a CA", "other key"]
+)
+def test_a_broken_ca_is_reported_since_its_secret_is_immutable(issue, broken):
     secrets = issue({})
-    healed = issue({**secrets, "docker-dind-ca-1": {**secrets["docker-dind-ca-1"], **ca} if ca else {}})
-    assert healed["docker-dind-ca-1"]["ca.pem"] != secrets["docker-dind-ca-1"]["ca.pem"]
-    for name in ("docker-dind-server", "docker-dind-client"):
-        assert trusts(tmp_path, healed["docker-dind-ca-1"]["ca.pem"], healed[name]["cert.pem"])
+    broken = broken or {"ca-key.pem": secrets[SERVER]["key.pem"]}
+    issue({**secrets, "docker-dind-ca-1": {**secrets["docker-dind-ca-1"], **broken}}, fails=True)
+    (line,) = issue.log
+    assert line.startswith("dindcache: Secret docker-dind-ca-1 must have a CA and its key: delete it")
 
 
-def test_a_change_of_the_ca_in_steps(issue, tmp_path):
-    old = issue({})
-    first, second = issue(old, ca_generation=2), old["docker-dind-ca-1"]["ca.pem"]
-    new_ca = first["docker-dind-ca-2"]["ca.pem"]
-    for name in ("docker-dind-server", "docker-dind-client"):
-        # Everyone trusts both, nobody has a new certificate.
-        assert first[name]["ca.pem"] == new_ca + second
-        assert first[name]["cert.pem"] == old[name]["cert.pem"]
-    assert issue(first, ca_generation=2, later=DAY - 60) == first
-    signed = issue(first, ca_generation=2, later=DAY + 60)
-    for name in ("docker-dind-server", "docker-dind-client"):
-        assert signed[name]["ca.pem"] == new_ca + second
-        assert trusts(tmp_path, new_ca, signed[name]["cert.pem"])
-        # Who has not yet what is new, and who has.
-        assert trusts(tmp_path, first["docker-dind-client"]["ca.pem"], signed[name]["cert.pem"])
-    # The certificates of the second step are from now, so that a handover after them is a day from now.
-    last = issue(signed, ca_generation=2, later=2 * DAY + 60)
-    for name in ("docker-dind-server", "docker-dind-client"):
-        assert last[name] == {**signed[name], "ca.pem": new_ca}
-        assert not trusts(tmp_path, last[name]["ca.pem"], old[name]["cert.pem"])
-    assert issue(last, ca_generation=2, later=3 * DAY) == last
+class World:
+    """A daemon and its clients over time. What was published a rollout ago or later can be in use, on either side."""
+
+    def __init__(self, issue: Issue, tmp_path: Path) -> None:
+        self.issue, self.tmp_path = issue, tmp_path
+        self.now = 0
+        self.secrets: Secrets = {}
+        self.published: list[tuple[int, Files, Files]] = []
+        self._trusted: dict[tuple[bytes, bytes], bool] = {}
+
+    def run(self, generation: int, *, times: int = 1, **options: Any) -> None:
+        """Run the script half a day later, and then every day."""
+        for gap in (DAY // 2, *[DAY] * (times - 1)):
+            self.now += gap
+            self.secrets = self.issue(self.secrets, generation=generation, later=self.now, **options)
+            server, client = self.secrets[SERVER], self.secrets[CLIENT]
+            if not self.published or self.published[-1][1:] != (server, client):
+                self.published.append((self.now, server, client))
+            until = [*(when + DAY for when, _, _ in self.published[1:]), self.now + DAY]
+            in_use = [version for version, end in zip(self.published, until, strict=True) if end > self.now]
+            for _, server, _ in in_use:
+                for _, _, client in in_use:
+                    assert self._trusts(client["ca.pem"], server["cert.pem"]), f"a client is cut off: {self.issue.log}"
+                    assert self._trusts(server["ca.pem"], client["cert.pem"]), f"a client is rejected: {self.issue.log}"
+
+    def _trusts(self, ca: bytes, certificate: bytes) -> bool:
+        if (ca, certificate) not in self._trusted:
+            self._trusted[ca, certificate] = trusts(self.tmp_path, ca, certificate, later=self.now)
+        return self._trusted[ca, certificate]
+
+    def is_settled(self, generation: int) -> bool:
+        """Whether only this CA is trusted, and has signed what is in use."""
+        ca = self.secrets[f"docker-dind-ca-{generation}"]["ca.pem"]
+        return all(
+            self.secrets[name]["ca.pem"] == ca and self._trusts(ca, self.secrets[name]["cert.pem"]) for name in (SERVER, CLIENT)
+        )
 
 
-def test_a_step_that_was_missed_is_not_left_out(issue):
-    """The CronJob did not run for days after the first."""
-    first = issue(issue({}), ca_generation=2)
-    second = issue(first, ca_generation=2, later=5 * DAY)
-    assert second["docker-dind-server"]["cert.pem"] != first["docker-dind-server"]["cert.pem"]
-    assert second["docker-dind-server"]["ca.pem"] == first["docker-dind-server"]["ca.pem"]
+@pytest.fixture
+def world(issue: Issue, tmp_path: Path) -> World:
+    world = World(issue, tmp_path)
+    world.run(1)
+    return world
 
 
-def test_nobody_gets_a_certificate_that_not_everyone_trusts(issue):
-    """The first step was never published, whatever the time."""
-    old = issue({})
-    first = issue(old, ca_generation=2)
-    unpublished = {**old, "docker-dind-ca-2": first["docker-dind-ca-2"]}
-    late = issue(unpublished, ca_generation=2, later=DAY + 60)
-    assert late["docker-dind-server"] == first["docker-dind-server"]
+def test_the_next_generation_replaces_the_ca_in_three_steps(world, issue):
+    old = world.secrets
+    world.run(2)
+    new, before = world.secrets["docker-dind-ca-2"]["ca.pem"], old["docker-dind-ca-1"]["ca.pem"]
+    for name in (SERVER, CLIENT):
+        assert world.secrets[name]["ca.pem"] == new + before
+        assert world.secrets[name]["cert.pem"] == old[name]["cert.pem"]
+    assert issue.log[-1].startswith(
+        "dindcache: CA generation 2, step 1 of 3: it is trusted as well. The next step follows after 20"
+    )
+    first = world.secrets
+    world.run(2)
+    assert world.secrets == first
+    world.run(2)
+    assert "CA generation 2, step 2 of 3: it signs. " in issue.log[0]
+    second = world.secrets
+    for name in (SERVER, CLIENT):
+        assert second[name]["ca.pem"] == new + before
+        assert second[name]["cert.pem"] != old[name]["cert.pem"]
+    world.run(2)
+    assert world.secrets == second
+    world.run(2)
+    assert issue.log == ["dindcache: CA generation 2, step 3 of 3: only it is trusted"]
+    for name in (SERVER, CLIENT):
+        assert world.secrets[name]["ca.pem"] == new
+        assert world.secrets[name]["cert.pem"] == second[name]["cert.pem"]
+    last = world.secrets
+    world.run(2)
+    assert world.secrets == last
+    assert issue.log == []
 
 
-def test_a_ca_that_ends_too_soon_is_said(issue):
-    issue(issue({}), lifetime=3651, status=1)
+# Generations, and how often the script runs with each: a change has three runs.
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [(2, 3), (1, 3)],
+        [(3, 3), (1, 3)],
+        [(2, 1), (1, 3)],
+        [(2, 2), (1, 3)],
+        [(2, 1), (3, 3)],
+        [(2, 2), (3, 3)],
+        [(2, 1), (1, 1), (2, 3)],
+        [(2, 1), (3, 1), (2, 1), (1, 3)],
+        [(5, 2), (9, 2), (1, 3)],
+    ],
+    ids=lambda changes: " ".join(f"{generation}x{times}" for generation, times in changes),
+)
+@ONE_SHELL
+def test_any_change_of_the_generation_cuts_no_client_off(world, changes):
+    for generation, times in changes:
+        world.run(generation, times=times)
+    last, _ = changes[-1]
+    world.run(last)
+    assert world.is_settled(last)
+
+
+@pytest.mark.parametrize("lost", ["docker-dind-ca-1", SERVER, CLIENT])
+@pytest.mark.parametrize("step", [0, 1, 2])
+@ONE_SHELL
+def test_a_lost_secret_cuts_no_client_off_in_any_step(world, lost, step):
+    generation = 2 if step else 1
+    if step:
+        world.run(2, times=step)
+    del world.secrets[lost]
+    world.run(generation, times=4)
+    assert world.is_settled(generation)
+
+
+@ONE_SHELL
+def test_names_wait_for_the_step_where_nobody_could_sign_them(world):
+    """The key of generation 1 is not mounted."""
+    before = world.secrets[SERVER]["cert.pem"]
+    world.run(3, names=",DNS:docker.example")
+    assert world.secrets[SERVER]["cert.pem"] == before
+    world.run(3, times=2, names=",DNS:docker.example")
+    ca, certificate = world.secrets["docker-dind-ca-3"]["ca.pem"], world.secrets[SERVER]["cert.pem"]
+    assert trusts(world.tmp_path, ca, certificate, "-verify_hostname", "docker.example", later=world.now)
+
+
+@pytest.mark.parametrize("generation", [1, 3])
+@ONE_SHELL
+def test_names_are_signed_at_once_by_the_ca_in_use(world, generation):
+    world.run(2, times=4)
+    world.run(generation, names=",DNS:docker.example")
+    ca, certificate = world.secrets["docker-dind-ca-2"]["ca.pem"], world.secrets[SERVER]["cert.pem"]
+    assert trusts(world.tmp_path, ca, certificate, "-verify_hostname", "docker.example", later=world.now)
+
+
+@pytest.mark.parametrize("step", [None, b"", b"soon", b"99999999999"])
+@ONE_SHELL
+def test_a_lost_time_of_the_last_step_is_waited_for_again(world, step):
+    world.run(2)
+    first = world.secrets[CLIENT]
+    world.secrets[SERVER] = {key: value for key, value in world.secrets[SERVER].items() if key != "last-ca-step"}
+    if step is not None:
+        world.secrets[SERVER]["last-ca-step"] = step
+    world.now += DAY
+    world.run(2)
+    assert world.secrets[CLIENT] == first
+    world.run(2, times=2)
+    assert world.secrets[CLIENT] != first
+
+
+@ONE_SHELL
+def test_a_step_that_was_not_published_is_not_taken_for_one(world):
+    world.run(2)
+    world.secrets = {**world.secrets, SERVER: world.published[0][1], CLIENT: world.published[0][2]}
+    world.now += 3 * DAY
+    world.run(2)
+    assert world.secrets[SERVER]["ca.pem"].count(b"BEGIN") == 2
+    assert world.secrets[SERVER]["cert.pem"] == world.published[0][1]["cert.pem"]
+
+
+@ONE_SHELL
+def test_short_certificates_do_not_delay_a_step(world):
+    """Each is renewed after a day."""
+    world.run(1, lifetime=3, renew=2)
+    world.run(2, times=4, lifetime=3, renew=2)
+    assert world.is_settled(2)
+
+
+@pytest.mark.parametrize(("lifetime", "renew"), [(3, 1.5), (1825, 1800)])
+@ONE_SHELL
+def test_the_last_days_of_a_ca(issue, tmp_path, lifetime, renew):
+    """Certificates expire with their CA, and are not issued again and again."""
+    end = 3650 * DAY
+    secrets = issue({}, lifetime=lifetime, renew=renew)
+    secrets = issue(secrets, lifetime=lifetime, renew=renew, later=end - int(1.2 * DAY))
+    assert (
+        issue.log[0] == "dindcache: the CA expires on 2037-01-12, and so does every certificate: set ca_generation to 2 in time"
+    )
+    assert time_of(secrets[SERVER]["cert.pem"], "end") == end
+    for later in (end - DAY, end - HOUR):
+        assert issue(secrets, lifetime=lifetime, renew=renew, later=later) == secrets
+    # A lost Secret is restored to the last second, and a new namespace gets its own.
+    restored = issue({**secrets, SERVER: {}}, lifetime=lifetime, renew=renew, later=end - 1, clients=f"new/{CLIENT}")
+    assert time_of(restored[SERVER]["cert.pem"], "end") == end
+    assert trusts(tmp_path, restored[CLIENT]["ca.pem"], restored[SERVER]["cert.pem"], later=end - 1)
+    issue(secrets, lifetime=lifetime, renew=renew, later=end, fails=True)
+    assert issue.log == ["dindcache: the CA has expired on 2037-01-12: set ca_generation to 2"]
+    # Then nobody has a valid certificate, so there is nothing to wait for.
+    late = issue(secrets, lifetime=lifetime, renew=renew, later=end + HOUR, generation=2)
+    for name in (SERVER, CLIENT):
+        assert late[name]["ca.pem"] == late["docker-dind-ca-2"]["ca.pem"]
+        assert trusts(tmp_path, late[name]["ca.pem"], late[name]["cert.pem"], later=end + HOUR)
+
+
+@ONE_SHELL
+def test_ten_years_of_a_ca(issue, tmp_path):
+    """Certificates of 900 days, renewed 300 days before their end, and the next CA when the log asks for it."""
+    secrets, generation, restarts = issue({}, lifetime=900, renew=300), 1, 0
+    for day in range(0, 4501, 300):
+        before = secrets[SERVER]
+        secrets = issue(secrets, lifetime=900, renew=300, later=day * DAY, generation=generation)
+        restarts += before["cert.pem"] != secrets[SERVER]["cert.pem"] or before["ca.pem"] != secrets[SERVER]["ca.pem"]
+        assert trusts(tmp_path, secrets[CLIENT]["ca.pem"], secrets[SERVER]["cert.pem"], later=(day + 299) * DAY)
+        assert trusts(tmp_path, secrets[SERVER]["ca.pem"], secrets[CLIENT]["cert.pem"], later=(day + 299) * DAY)
+        if any(line.endswith("set ca_generation to 2 in time") for line in issue.log):
+            assert day == 3000  # the first run with less than 903 days left
+            generation = 2
+    assert generation == 2
+    assert secrets[SERVER]["ca.pem"] == secrets["docker-dind-ca-2"]["ca.pem"]
+    # A renewal every 600 days at the earliest, and three steps.
+    assert restarts <= 4500 // 600 + 3
