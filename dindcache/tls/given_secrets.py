@@ -13,7 +13,7 @@ from dindcache.tls.certificates import DOCKER_FILES, Certificates, CertificateSe
 
 @dataclass(frozen=True, kw_only=True)
 class GivenSecrets:
-    """Secrets that you create, each with ``ca.pem``, ``cert.pem`` and ``key.pem`` (``docs/tls.md`` shows how).
+    """Secrets that you create, each with ``ca.pem``, ``cert.pem`` and ``key.pem`` (``docs/guides/certificates.md`` shows how).
 
     :param server: Name of the daemon's Secret, in its namespace
     :param client: Name of the clients' Secret, in the daemon's namespace and in each of the others

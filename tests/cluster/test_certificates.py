@@ -1,4 +1,4 @@
-"""Certificates that others issue: the tests play cert-manager's controller, and follow docs/tls.md."""
+"""Certificates that others issue: the tests play cert-manager's controller, and follow docs/guides/certificates.md."""
 
 import base64
 import io
@@ -58,7 +58,7 @@ def builds(client: Client) -> None:
 
 @pytest.fixture(scope="module")
 def given(cluster: Cluster, site: Site, tmp_path_factory: pytest.TempPathFactory) -> DindDaemon:
-    """A daemon with the Secrets of docs/tls.md, after a start with broken ones."""
+    """A daemon with the Secrets of docs/guides/certificates.md, after a start with broken ones."""
     for name in ("my-server", "my-client"):
         write_secret(cluster, NAMESPACE, name, dict.fromkeys(FILES, b""))
     daemon = apply(site, GIVEN, GivenSecrets(server="my-server", client="my-client"))
@@ -68,7 +68,7 @@ def given(cluster: Cluster, site: Site, tmp_path_factory: pytest.TempPathFactory
     cluster.wait(lambda: cluster.restarts(NAMESPACE, GIVEN) >= 1, "the container restarts")
     assert not is_ready(cluster, GIVEN)
     cluster.kubectl("delete", "secret", f"--namespace={NAMESPACE}", "my-server", "my-client")
-    script = pages.block("docs/tls.md", "## Secrets that you create")
+    script = pages.block("docs/guides/certificates.md", "## Secrets that you create")
     names = {"name=docker-dind namespace=kube-ops": f"name={GIVEN} namespace={NAMESPACE}"}
     pages.run(cluster, script, tmp_path_factory.mktemp("documentation"), names)
     sync(cluster, NAMESPACE, GIVEN)

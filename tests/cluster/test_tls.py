@@ -130,7 +130,7 @@ def test_an_address_of_the_service_is_a_clear_error(cluster, client):
 
 
 def test_clients_without_a_valid_certificate_are_rejected(cluster, client):
-    """With the errors that docs/tls.md explains."""
+    """With the errors that docs/reference/troubleshooting.md explains."""
     plain = client.run("DOCKER_TLS_VERIFY= timeout 20 docker version")
     assert plain.returncode != 0
     assert "Client sent an HTTP request to an HTTPS server" in plain.stderr

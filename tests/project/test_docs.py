@@ -94,7 +94,8 @@ def test_yaml_blocks_fit_their_schema(page, tmp_path):
             assert done.returncode == 0, f"{block.text}\n{done.stdout}"
 
 
-@pytest.mark.parametrize("page", pages_with("sh"))
+# The README's commands are those of the quickstart, of test_synth.py and of test_wheel.py.
+@pytest.mark.parametrize("page", [page for page in pages_with("sh") if page.id != "README.md"])
 def test_shell_blocks_run_on_a_cluster_or_say_why_they_cannot(page):
     name = str(page.relative_to(ROOT))
     unexplained = [block.text for block in blocks(page, "sh") if not REASON.search(block.before)]

@@ -23,7 +23,7 @@ def daemon(chart):
 
 def test_gitlab_accepts_it_and_the_jobs_of_the_documentation(daemon, tmp_path):
     ci = GitLabCi(daemon=daemon)
-    documentation = (Path(__file__).parent.parent.parent / "docs" / "gitlab.md").read_text()
+    documentation = (Path(__file__).parent.parent.parent / "docs" / "guides" / "gitlab.md").read_text()
     blocks = re.findall(r"^( *)```yaml\n(.*?)^ *```", documentation, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 5
     texts = [ci.template(), *ci.component().split("\n---\n"), *(textwrap.dedent(block) for _, block in blocks)]
