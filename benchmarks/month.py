@@ -134,7 +134,6 @@ class Policy:
         self._site.cluster.rollout(self._site.namespace, APP)
         self.client = self._site.client(daemon)
         generate = (PROJECTS / "base" / "generate.awk").read_text()
-        self.client.wait_for_daemon()
         self.client.sh(f"mkdir -p {BUILDS}\ncat >{BUILDS}/generate.awk <<'END'\n{generate}END")
 
     def _ours(self) -> DindDaemon:

@@ -36,7 +36,6 @@ class Builder:
             disk_guard=False,  # which reclaims space before the engine does
         )
         self.client = self.site.client(daemon)
-        self.client.wait_for_daemon()
 
     def restart(self) -> None:
         self.cluster.delete_pod(NAMESPACE, APP)

@@ -32,7 +32,9 @@ CMD cat /before
 
 @pytest.fixture(scope="module")
 def daemon(site: Site) -> DindDaemon:
-    return site.daemon(tls=SelfIssued(client_namespaces=[JOBS]), drain_timeout=Duration.seconds(30))
+    daemon = site.daemon(tls=SelfIssued(client_namespaces=[JOBS]), drain_timeout=Duration.seconds(30))
+    site.client(daemon, JOBS)
+    return daemon
 
 
 def run_job(cluster: Cluster, daemon: DindDaemon, name: str, script: str, *, labelled: bool = True, fails: bool = False) -> str:

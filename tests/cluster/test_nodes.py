@@ -34,7 +34,6 @@ def test_clients_on_a_vanished_node_hold_a_drain_for_two_minutes(cluster, site, 
     daemon = site.daemon(drain_timeout=Duration.minutes(10))
     # Of one the engine hears nothing, to the other it sends what is not acknowledged.
     silent, receiving = (site.client(daemon, name=name) for name in ("silent", "receiving"))
-    silent.wait_for_daemon()
     followers = [silent.start("docker events --filter event=never"), receiving.start("docker events")]
     cluster.wait(lambda: connections(cluster) == 2, "both follow the events")
     for client in (silent, receiving):

@@ -103,7 +103,6 @@ def test_a_draining_pod_keeps_its_scripts(cluster, site):
     apply(cluster, *manifests)
     cluster.rollout(NAMESPACE, SCRIPTS)
     client = site.client(daemon)
-    client.wait_for_daemon()
     _, changed = scripts_app(site, changed=True)
     apply(cluster, config_map(changed))
     sync(cluster, NAMESPACE, SCRIPTS)

@@ -106,8 +106,10 @@ class Site:
         return daemon
 
     def client(self, daemon: DindDaemon, namespace: str | None = None, name: str = "client") -> Client:
-        """Start a client of a daemon on the last node."""
-        return Client(self.cluster, daemon, namespace or self.namespace, self.cluster.node_names[-1], name)
+        """Start a client of a daemon on the last node, and wait until the daemon answers it."""
+        client = Client(self.cluster, daemon, namespace or self.namespace, self.cluster.node_names[-1], name)
+        client.wait_for_daemon()
+        return client
 
     def remove(self) -> None:
         """Remove the namespaces, their volumes and their directories, each even if another one cannot be removed."""
