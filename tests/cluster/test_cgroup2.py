@@ -15,7 +15,7 @@ DRIVER = r"""
 export DOCKER_HOST=unix:///var/run/docker.sock
 cgroup=/sys/fs/cgroup/kubepods.slice/kubepods-pod1.slice/cri-containerd-c1.scope
 ask() { docker version >/dev/null 2>&1; }
-mkdir /sys/fs/cgroup/driver # as a node's own processes: what is left in the scope would be in the way
+mkdir /sys/fs/cgroup/driver # outside of the pod, as the kubelet is
 echo $$ >/sys/fs/cgroup/driver/cgroup.procs
 until ask; do sleep 1; done
 before=$(pidof dockerd)
@@ -99,7 +99,7 @@ def lines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return done.stdout.splitlines()
 
 
-def test_what_the_engine_starts_has_less_than_the_pod(lines):
+def test_containers_and_build_steps_get_less_memory_than_the_pod(lines):
     assert f"limits {500 << 20} {300 << 20}" in lines
 
 
@@ -110,7 +110,7 @@ def test_containers_and_build_steps_are_within_the_pods_cgroup(lines):
     assert "limited 0" in lines
 
 
-def test_what_takes_too_much_memory_dies_alone(lines):
+def test_too_much_memory_kills_the_build_or_the_container_only(lines):
     assert "run 137" in lines
     assert [line for line in lines if line.startswith("build ") and line != "build 0"]
     assert [line for line in lines if line.startswith("did not complete successfully: ")]

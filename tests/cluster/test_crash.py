@@ -1,4 +1,4 @@
-"""What a build, a crash or a full disk does to the daemon: nothing that it does not get over by itself."""
+"""A daemon recovers from crashes, full disks and hungry builds without help."""
 
 import os
 import random
@@ -48,7 +48,7 @@ def client(site: Site, daemon: DindDaemon) -> Client:
 
 
 def renew(cluster: Cluster, client: Client) -> None:
-    """A new pod, which has no restarts that would delay its next one."""
+    """Replace the pod: the kubelet delays each further restart of a pod."""
     cluster.delete_pod(NAMESPACE, APP, drain=False)
     cluster.rollout(NAMESPACE, APP)
     client.wait_for_daemon()
@@ -121,7 +121,7 @@ def test_a_busy_engine_is_not_restarted(cluster, client, fresh, processors):
 
 
 @pytest.mark.parametrize("command", ["docker build /tmp/hungry", "docker run --rm busybox tail /dev/zero"])
-def test_what_takes_too_much_memory_dies_alone(cluster, client, fresh, command):
+def test_too_much_memory_kills_the_build_or_the_container_only(cluster, client, fresh, command):
     # First: a base is another to the cache once it is an image of the engine's (docs/engine.md).
     client.sh("docker pull -q busybox:latest")
     client.write_project("/tmp/modest")
@@ -133,7 +133,7 @@ def test_what_takes_too_much_memory_dies_alone(cluster, client, fresh, command):
     assert client.cached_steps("/tmp/modest", "modest") == {"2/4", "3/4", "4/4"}
 
 
-def test_a_full_disk_fails_builds_and_nothing_else(cluster, client, fresh, filler):
+def test_a_full_disk_fails_builds_but_not_the_daemon(cluster, client, fresh, filler):
     client.write_project("/tmp/kept")
     client.cached_steps("/tmp/kept", "kept")
     node_name = cluster.node_names[0]

@@ -1,4 +1,4 @@
-"""docs/engine.md: another engine or image store on the same data root loses nothing."""
+"""docs/guides/engine.md: another engine or image store on the same data root loses nothing."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The framework's own promise: nothing of a site is left, also when a test fails while its daemon drains."""
+"""The framework leaves nothing of a site behind, even when a test fails while its daemon drains."""
 
 import pytest
 from cdk8s import Duration, Size

@@ -1,4 +1,4 @@
-"""The build cache within its budget, as three releases of the engine and two image stores have it."""
+"""The budget of the build cache, with three releases of the engine and both image stores."""
 
 import re
 
@@ -14,7 +14,7 @@ LAYER, RESERVED, MAX_USED, MIN_FREE, VOLUME = 32, 60, 150, 120, 600
 
 
 class Builder:
-    """One volume, on a file system of its own, the engine that has it, and a client of it."""
+    """A volume on a file system of its own, the engine that has it, and a client."""
 
     def __init__(self, site: Site) -> None:
         self.site, self.cluster = site, site.cluster
@@ -43,7 +43,7 @@ class Builder:
         self.client.wait_for_daemon()
 
     def is_cached(self, project: str, *arguments: str) -> bool:
-        """Build; whether the large layer, which no image has, was taken from the cache."""
+        """Build, and return whether the large layer, which no image contains, was cached."""
         output = self.client.sh(
             f"""mkdir -p /tmp/{project}; cd /tmp/{project}; cat >Dockerfile <<'EOF'
 FROM busybox:latest AS build
@@ -56,11 +56,11 @@ EOF
         return bool(re.search(r"^(#\d+) \[build 2/2\] RUN .*^\1 CACHED", output, re.DOTALL | re.MULTILINE))
 
     def has_layer(self, project: str) -> bool:
-        """Whether the layer itself is there; a build of the whole does not ask, while there is what it copied from it."""
+        """Return whether the layer itself is cached. A whole build does not need it while what it copied from it is cached."""
         return self.is_cached(project, "--target=build", "--output=type=cacheonly")
 
     def build_six(self, name: str) -> list[str]:
-        """More than the budget; the projects, the one that was built first before the others."""
+        """Build more than the budget, and return the projects in their order."""
         projects = [f"{name}-{i}" for i in range(6)]
         used = []
         for project in projects:
@@ -77,11 +77,11 @@ EOF
         return self.cluster.on_node(self.cluster.node_names[0], f"cd {self.path}; {script}")
 
     def free(self) -> int:
-        """The MiB of the file system."""
+        """Return the free MiB of the file system."""
         return int(self.on_node("df -Pm . | tail -n 1").split()[3])
 
     def rules(self) -> list[dict[str, str]]:
-        """What the engine goes by: the fields of each rule that are not empty."""
+        """Return the rules that the engine follows, with the fields that are not empty."""
         rules = self.client.sh("docker buildx inspect").split("GC Policy rule#")[1:]
         return [dict(re.findall(r"^ (\w[\w ]*):[ \t]+(\S+)$", rule, re.MULTILINE)) for rule in rules]
 
@@ -100,7 +100,7 @@ def builder(site: Site) -> Builder:
         ("29", ImageStore.OVERLAY2),
     ],
 )
-def test_each_engine_goes_by_what_it_is_given(builder, release, store):
+def test_each_engine_follows_the_budget(builder, release, store):
     builder.give(f"docker:{release}-dind", store)
     most = "Reserved Space" if release == "27" else "Max Used Space"
     rest = {most: f"{MAX_USED}MiB"}
@@ -124,10 +124,10 @@ def test_each_engine_goes_by_what_it_is_given(builder, release, store):
     assert not builder.has_layer(first)
 
 
-def test_what_is_left_free_is_measured_on_the_file_system_and_a_restart_keeps_the_rest(builder):
+def test_the_file_system_keeps_its_free_space_and_a_restart_removes_nothing_more(builder):
     builder.give("docker:29-dind", ImageStore.OVERLAY2)
     first, *_, last = builder.build_six("free")
-    # Three layers have to go for it, where the budget alone would take two.
+    # Three layers have to go for it, where the budget itself would take two.
     filler = builder.free() - MIN_FREE + int(2.5 * LAYER)
     builder.on_node(f"dd if=/dev/zero of=filler bs=1M count={filler} 2>/dev/null")
 

@@ -1,4 +1,4 @@
-"""Job pods as a GitLab Runner makes them of its configuration, in another namespace than the daemon's."""
+"""Job pods as a GitLab Runner creates them from its configuration, in another namespace than the daemon's."""
 
 import re
 
@@ -38,7 +38,7 @@ def daemon(site: Site) -> DindDaemon:
 
 
 def run_job(cluster: Cluster, daemon: DindDaemon, name: str, script: str, *, labelled: bool = True, fails: bool = False) -> str:
-    """What a job prints in a pod that the executor makes for it: a shell gets the script, the image's entrypoint is not run."""
+    """Return the output of a job in a pod as the executor creates it: the script goes to a shell, not to the entrypoint."""
     (runner,) = tomli.loads(GitLabRunner(daemon=daemon, namespace=JOBS).config())["runners"]
     kubernetes = runner["kubernetes"]
     secrets = kubernetes["volumes"]["secret"]
@@ -70,7 +70,7 @@ def run_job(cluster: Cluster, daemon: DindDaemon, name: str, script: str, *, lab
 
 
 def from_template(daemon: DindDaemon, job: str, number: int, script: str = "", wait: int = 60) -> str:
-    """A job of the template as one script, with a script of its own for ``.docker``."""
+    """Return a job of the template as one script, with a script of its own for ``.docker``."""
     jobs = yaml.safe_load(GitLabCi(daemon=daemon, wait=Duration.seconds(wait)).template())
     variables = {
         "CI_JOB_ID": number,
@@ -104,7 +104,7 @@ def test_compose_with_two_services(cluster, daemon):
 
 
 def test_tests_in_a_container_reach_what_they_start(cluster, daemon):
-    """As Testcontainers does: through the daemon's socket, and by a published port of the bridge's gateway."""
+    """As Testcontainers does it: through the socket of the daemon and a port of the bridge's gateway."""
     script = r"""docker run --rm -i --volume /var/run/docker.sock:/var/run/docker.sock docker:29.9.3-cli sh -eu <<'END'
 docker run --detach --rm --publish 18080:80 busybox sh -c 'echo hello >/index; nc -l -p 80 </index'
 gateway=$(ip route | sed -n 's/default via \([^ ]*\).*/\1/p')
@@ -142,16 +142,18 @@ def test_jobs_of_the_template(cluster, daemon):
     )
 
 
-def test_a_job_without_a_daemon_says_what_is_wrong(cluster, daemon):
-    def said(name: str, setup: str, *, labelled: bool = True) -> str:
+def test_a_job_without_a_daemon_reports_the_reason(cluster, daemon):
+    def output(name: str, setup: str, *, labelled: bool = True) -> str:
         script = f"{setup}\n{from_template(daemon, '.docker', 4, wait=5)}"
         return run_job(cluster, daemon, name, script, labelled=labelled, fails=True)
 
-    assert "no such name: the Service does not exist" in said("no-name", f"export DOCKER_HOST=tcp://nobody.{NAMESPACE}.svc:2376")
-    assert "no trust: " in said("no-certificate", "export DOCKER_CERT_PATH=/nowhere")
-    assert "no answer: " in said("no-label", ":", labelled=False)
+    assert "no such name: the Service does not exist" in output(
+        "no-name", f"export DOCKER_HOST=tcp://nobody.{NAMESPACE}.svc:2376"
+    )
+    assert "no trust: " in output("no-certificate", "export DOCKER_CERT_PATH=/nowhere")
+    assert "no answer: " in output("no-label", ":", labelled=False)
     cluster.kubectl("scale", f"--namespace={NAMESPACE}", f"deployment/{APP}", "--replicas=0")
     cluster.wait(lambda: not cluster.pods(NAMESPACE, APP), "the daemon is gone")
-    assert "refused: no daemon is ready; waited" in said("no-daemon", ":")
+    assert "refused: no daemon is ready; waited" in output("no-daemon", ":")
     cluster.kubectl("scale", f"--namespace={NAMESPACE}", f"deployment/{APP}", "--replicas=1")
     cluster.rollout(NAMESPACE, APP)

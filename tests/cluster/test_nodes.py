@@ -32,7 +32,7 @@ def connections(cluster: Cluster) -> int:
 
 def test_clients_on_a_vanished_node_hold_a_drain_for_two_minutes(cluster, site, processors):
     daemon = site.daemon(drain_timeout=Duration.minutes(10))
-    # Of one the engine hears nothing, to the other it sends what is not acknowledged.
+    # The engine hears nothing of the first one, and the second one does not acknowledge what the engine sends.
     silent, receiving = (site.client(daemon, name=name) for name in ("silent", "receiving"))
     followers = [silent.start("docker events --filter event=never"), receiving.start("docker events")]
     cluster.wait(lambda: connections(cluster) == 2, "both follow the events")
@@ -60,7 +60,7 @@ def test_clients_on_a_vanished_node_hold_a_drain_for_two_minutes(cluster, site, 
 
 @contextmanager
 def tainted_nodes(cluster: Cluster) -> Iterator[None]:
-    """Let no pod be scheduled that does not tolerate it. What runs goes on, and the pods of other tests wait for a moment."""
+    """Schedule only pods that tolerate it. Running pods go on, and new ones of other tests wait for a moment."""
     try:
         cluster.kubectl("taint", "nodes", "--all", f"{TAINT}=here:NoSchedule")
         yield

@@ -1,4 +1,4 @@
-"""The template in pipelines of a real client, against the cluster."""
+"""The template in pipelines that gitlab-ci-local runs."""
 
 import re
 from collections.abc import Iterator
@@ -62,12 +62,12 @@ def project(client: Client, daemon: DindDaemon, tmp_path_factory: pytest.TempPat
 
 
 def pushed(client: Client) -> set[str]:
-    """The tags that the registry has."""
+    """Return the tags that the registry has."""
     tags = client.sh(f"wget -qO- http://{IMAGE.replace('/', '/v2/', 1)}/tags/list")
     return set(re.findall(r'"([^"]+)"', tags.partition("[")[2]))
 
 
-def test_the_second_pipeline_is_cached_and_its_image_is_there_for_the_next_job(client, project):
+def test_the_second_pipeline_is_cached_and_the_next_job_has_its_image(client, project):
     jobs = """
 build:
   extends: .docker-build
@@ -92,7 +92,7 @@ test:
     assert len(pushed(client)) == len(first) + 1
 
 
-def test_a_component_does_the_same_and_refuses_what_cannot_be(client, project):
+def test_a_component_does_the_same_and_rejects_bad_inputs(client, project):
     def run(inputs: str, *, fails: bool = False) -> str:
         component = "$CI_SERVER_FQDN/$CI_PROJECT_PATH/docker-build@$CI_COMMIT_SHA"
         project.commit({".gitlab-ci.yml": f"include:\n  - component: {component}\n    inputs: {{{inputs}}}\n"})
@@ -104,8 +104,8 @@ def test_a_component_does_the_same_and_refuses_what_cannot_be(client, project):
     assert "`image` input: `` does not match" in run('image: ""', fails=True)
     assert "`result` input: `1 tag` does not match" in run(f'image: {IMAGE}, result: "1 tag"', fails=True)
     assert "is not a string" in run(f"image: {IMAGE}, tags: [a, b]", fails=True)
-    refusal = "DOCKER_BUILD_IMAGE must be a repository such as registry.example/group/app, without a tag, got 'app:latest'"
-    assert refusal in run("image: app:latest", fails=True)
+    rejection = "DOCKER_BUILD_IMAGE must be a repository such as registry.example/group/app, without a tag, got 'app:latest'"
+    assert rejection in run("image: app:latest", fails=True)
 
 
 def test_a_tag_runs_the_job_of_the_article(client, project):
@@ -173,7 +173,7 @@ run:
     client.cluster.wait(lambda: client.sh(left) == "data\n", "nothing is left that is the job's own", seconds=120)
 
 
-def test_two_jobs_of_one_commit_at_once_do_not_meet(client, project):
+def test_two_jobs_of_one_commit_at_once_do_not_collide(client, project):
     job = """
 {name}:
   extends: .docker-build
@@ -192,7 +192,7 @@ def test_two_jobs_of_one_commit_at_once_do_not_meet(client, project):
     assert said == {"of one\n", "of two\n"}
 
 
-def test_without_a_daemon_the_job_ends_and_says_so(cluster, project):
+def test_without_a_daemon_the_job_ends_and_reports_it(cluster, project):
     job = "build:\n  extends: .docker-build\n  stage: test\n  variables: {DINDCACHE_WAIT: 5}\n"
     project.commit({".gitlab-ci.yml": BUILD + job})
     cluster.kubectl("scale", f"--namespace={NAMESPACE}", f"deployment/{APP}", "--replicas=0")

@@ -54,7 +54,7 @@ def test_a_second_apply_changes_nothing(cluster, cache):
     def applied() -> list[Any]:
         items: list[Any] = json.loads(cluster.kubectl("get", "-f", "-", "-o", "json", stdin=manifests))["items"]
         for item in items:
-            item.pop("status", None)  # what controllers write goes on by itself
+            item.pop("status", None)  # controllers go on writing it
             del item["metadata"]["resourceVersion"]
         return items
 
@@ -102,7 +102,7 @@ def test_the_cache_outlives_the_daemons_pod(cluster, client):
     ("schedule", "images_left", "cached"),
     [("clear-cache", True, {"2/4", "3/4", "4/4"}), ("clear-all", False, set())],
 )
-def test_a_prune_started_by_hand_removes_what_it_says(cluster, client, schedule, images_left, cached):
+def test_a_prune_removes_what_it_is_for(cluster, client, schedule, images_left, cached):
     client.write_project("/tmp/pruned")
     client.cached_steps("/tmp/pruned", "pruned")
     cluster.run_now(NAMESPACE, f"{APP}-{schedule}")

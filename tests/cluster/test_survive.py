@@ -1,4 +1,4 @@
-"""A daemon that survives: no build in flight fails when it is replaced, and two never meet on one data-root."""
+"""A daemon is replaced without failing a build in flight, and two never use one data root."""
 
 import subprocess
 import time
@@ -19,7 +19,7 @@ SLOW = "FROM busybox:latest\nRUN head -c 1000000 /dev/urandom >/dependencies\nCO
 
 
 def node(cluster: Cluster) -> int:
-    """Return the number of a node that nothing else needs, since it is drained."""
+    """Return the number of a node that no other test uses, since this one is drained."""
     return 1 if len(cluster.node_names) > 2 else 0
 
 
@@ -38,7 +38,7 @@ def client(site: Site) -> Client:
 
 @pytest.fixture
 def settled(cluster: Cluster, site: Site, client: Client) -> None:
-    """The daemon as the chart has it."""
+    """Give the daemon its own configuration again."""
     cluster.apply(survive_chart(site))
     settle(cluster)
 
@@ -196,9 +196,9 @@ def test_a_second_deployment_waits_until_the_first_ends(cluster, site, client, s
                 ],
                 "the second container runs",
             )
-        # The first goes on: a build takes longer than probes that fail at once would let the second live.
-        write_slow_project(client, "/tmp/meanwhile")
-        client.sh("docker build -t meanwhile /tmp/meanwhile")
+        # The first daemon is not disturbed. The build takes longer than impatient probes would let the second one live.
+        write_slow_project(client, "/tmp/other")
+        client.sh("docker build -t other /tmp/other")
         assert cluster.restarts(NAMESPACE, APP) == cluster.restarts(NAMESPACE, "mistake") == 0
         ready = cluster.get("deployment", "mistake", f"--namespace={NAMESPACE}")["status"].get("readyReplicas", 0)
         assert ready == 0
@@ -212,7 +212,7 @@ def test_a_second_deployment_waits_until_the_first_ends(cluster, site, client, s
     assert client.cached_steps("/tmp/mistake", "mistake") == {"2/4", "3/4", "4/4"}
 
 
-def test_a_waiting_pod_is_gone_at_once_when_deleted(cluster, site, settled, processors):
+def test_a_waiting_pod_ends_at_once_when_deleted(cluster, site, settled, processors):
     manifest = mistake(site, init=True)
     cluster.kubectl("apply", "-f", "-", stdin=manifest)
     waits(cluster, "mistake")

@@ -24,7 +24,7 @@ def add_daemon(
     storage: int = 5,
     storage_class: LocalStorageClass | None = None,
 ) -> LocalVolume:
-    """Add a volume and its daemon ``<name>-dind``, without what takes time and is not tested here: certificates and a drain."""
+    """Add a volume and its daemon ``<name>-dind``, without certificates and a drain, which would only take time."""
     volume = LocalVolume(
         chart,
         name,
