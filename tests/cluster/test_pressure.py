@@ -61,7 +61,7 @@ def fill(cluster: Cluster, name: str, percent: int) -> None:
 
 # The image store containerd keeps each layer twice.
 @pytest.mark.parametrize(("name", "size"), [("overlay2", 5000000), ("containerd", 2500000)])
-def test_images_never_fill_the_disk(cluster, clients, name, size):
+def test_images_never_fill_the_disk(cluster, clients, processors, name, size):
     client = clients[name]
     build(client, "kept:1", "head -c 1000000 /dev/urandom >/file")
     client.write_project("/tmp/hot")
