@@ -10,6 +10,7 @@ import pytest
 
 import dindcache
 from dindcache._scripts import read_scripts
+from tests.scripts.engine import Engine
 
 NAMESPACES = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--mount-proc"]
 if os.getuid() != 0:
@@ -31,6 +32,14 @@ def scripts(tmp_path: Path) -> Path:
     for name, text in texts.items():
         (directory / name).write_text(text)
     return directory
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    """An engine without objects, for the stand-in ``engine.docker()``."""
+    engine = Engine(tmp_path / "engine.json")
+    engine.start()
+    return engine
 
 
 @pytest.fixture(params=["sh", "busybox"])
