@@ -58,18 +58,18 @@ cache_bytes() {
     }'
 }
 
-# remove_cache SECONDS: remove as much build cache as is missing, of what no build has used for so long. Fails if there is none.
+# remove_cache SECONDS: remove as much build cache as is missing, of what no build has used for so long.
 remove_cache() {
     size=$(cache_bytes)
-    [ "${size:-0}" -gt 0 ] || return
+    [ "${size:-0}" -gt 0 ] || return 0
     # Not --min-free-space: engine 27 does not know where its data root is.
     most=$((size - missing))
     [ "$most" -gt 0 ] || most=1 # zero is no limit
     # Without --all the builder leaves what images have, which would free nothing.
     case $(docker builder prune --force --filter "until=$1s" --max-used-space "$most") in
-    *[!0-9.]0B) return 1 ;;
+    *[!0-9.]0B) ;;
+    *) sleep 1 ;;
     esac
-    sleep 1 # the containerd image store frees it a moment later
 }
 
 # reclaim IMAGE_SECONDS CACHE_SECONDS "SPACE INODES": remove images and build cache that were not used for so long, until so many
@@ -78,19 +78,19 @@ reclaim() {
     before=$(($(date +%s) - $1))
     awk -v "after=$tried" -v "before=$before" '$1 >= after && $1 < before' "$WORK/unused" >"$WORK/step"
     exec 4<"$WORK/step"
-    tried=$before found=1
-    while [ -n "$found" ] && is_short "$3"; do
-        found=
-        # An image and the cache of its build share their layers: one frees nothing without the other.
+    tried=$before removed=1
+    # An image and the cache of its build share their layers: one frees nothing without the other.
+    while [ -n "$removed" ] && is_short "$3"; do
+        removed=
         if remove_next <&4 >"$WORK/removed"; then
-            found=1
+            removed=1
             if [ -s "$WORK/removed" ]; then
                 cat "$WORK/removed" >&2
                 sleep 1 # the containerd image store frees it a moment later
                 is_short "$3" || return
             fi
         fi
-        if remove_cache "$2"; then found=1; fi
+        remove_cache "$2"
     done
 }
 

@@ -84,8 +84,12 @@ scan() {
 
 # write_record: write a version of the record, then remove the previous ones. In this order a full disk does not cost the record.
 write_record() {
-    time=$(date +%s) part=0
     docker volume ls --quiet --filter label=dindcache.last-used >"$WORK/previous" || return
+    time=$(date +%s) part=0
+    while grep -q "^dindcache-last-used-$time\." "$WORK/previous"; do
+        sleep 1 # each has a name of its own
+        time=$(date +%s)
+    done
     sort -k 2,2nr "$WORK/record" | awk -v "most=$most_entries" '
         $1 == "since" { since = $2 > since ? $2 : since; next }
         ++count[substr($1, 1, 1)] <= most { print; next }

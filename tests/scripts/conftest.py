@@ -3,6 +3,8 @@
 import os
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 import dindcache
 from dindcache._scripts import read_scripts
-from tests.scripts.engine import Engine
+from tests.scripts.engine import KEEP, Engine
 
 NAMESPACES = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--mount-proc"]
 if os.getuid() != 0:
@@ -40,6 +42,20 @@ def engine(tmp_path: Path) -> Engine:
     engine = Engine(tmp_path / "engine.json")
     engine.start()
     return engine
+
+
+@pytest.fixture
+def record(engine: Engine) -> Callable[..., None]:
+    """Add a version of the record of use, by default of now, of a disk guard that has kept it for a year."""
+
+    def record(*, age: int = 0, since: int = 365 * 86400, **used: dict[str, int]) -> None:
+        now = int(time.time())
+        labels = {"dindcache.last-used": now - age, "dindcache.since": now - since}
+        labels |= {f"{kind}.{id}": now - seconds for kind, ids in used.items() for id, seconds in ids.items()}
+        texts = {key: str(value) for key, value in labels.items()}
+        engine.add("volume", f"dindcache-last-used-{now - age}.0", "2026-01-01T00:00:00Z", labels={KEEP: "", **texts})
+
+    return record
 
 
 @pytest.fixture(params=["sh", "busybox"])
@@ -94,6 +110,10 @@ def start(request: pytest.FixtureRequest, tmp_path: Path, scripts: Path) -> Iter
             text=True,
         )
         started.append(process)
+        # What a test reads line by line has no other end.
+        timer = threading.Timer(120, process.kill)
+        timer.daemon = True
+        timer.start()
         return process
 
     yield start

@@ -42,20 +42,6 @@ def prune(start, engine):
     return prune
 
 
-@pytest.fixture
-def record(engine):
-    """Add a version of the record of use, by default one of now of a disk guard that has kept it for a year."""
-
-    def record(*, age=0, since=365 * 86400, **used):
-        now = int(time.time())
-        labels = {"dindcache.last-used": now - age, "dindcache.since": now - since}
-        labels |= {f"{kind}.{id}": now - seconds for kind, ids in used.items() for id, seconds in ids.items()}
-        name = f"dindcache-last-used-{now - age}.0"
-        engine.add("volume", name, OLD, labels={key: str(value) for key, value in labels.items()} | KEPT)
-
-    return record
-
-
 def test_the_least_recently_used_image_goes_first_and_the_young_stay(prune, engine):
     engine.add("image", "a", YOUNG, names=["app:2"])
     engine.add("image", "b", OLD, names=["app:1"])
