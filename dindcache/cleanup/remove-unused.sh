@@ -90,7 +90,7 @@ list() {
     container) docker container ls --all --quiet --no-trunc ;;
     network) docker network ls --quiet --no-trunc --filter type=custom --filter dangling=true ;;
     leftover | volume) docker volume ls --quiet --filter dangling=true ;;
-    # A client of 29 lists none without a name unless it is asked for all, which has the parts of what an old builder made too.
+    # A client of 29 lists none without a tag unless it is asked for all, which has the parts of what an old builder made too.
     image) docker image ls --quiet --no-trunc && docker image ls --quiet --no-trunc --filter dangling=true ;;
     esac
 }
@@ -102,9 +102,10 @@ kept() {
     network) docker network ls --quiet --no-trunc --filter label=dindcache.keep ;;
     leftover | volume) docker volume ls --quiet --filter label=dindcache.keep ;;
     image)
+        # With --all, also what has a digest and no tag.
         docker image ls --all --quiet --no-trunc --filter label=dindcache.keep || return
         for reference in $KEEP_IMAGES; do
-            docker image ls --quiet --no-trunc --filter "reference=$reference" || return
+            docker image ls --all --quiet --no-trunc --filter "reference=$reference" || return
         done
         # The engine refuses only the last name of an image that a container has.
         in_use >"$WORK/in-use" && used_now <"$WORK/in-use" >"$WORK/now" && sed -n 's/^image\.\(.*\) .*/\1/p' "$WORK/now"

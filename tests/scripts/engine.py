@@ -113,10 +113,11 @@ def listed(state: State, kind: str, options: Sequence[str]) -> Iterator[str]:
             continue
         if any(id not in state["references"].get(value[10:], ()) for value in filters if value.startswith("reference=")):
             continue
-        if "dangling=true" in filters and (found.get("names") if kind == "image" else is_used(state, kind, id)):
+        has_tag = any("@" not in name for name in found.get("names", ()))
+        if "dangling=true" in filters and (has_tag if kind == "image" else is_used(state, kind, id)):
             continue
-        # A client of 29 lists no image without a name.
-        if kind == "image" and not filters and "--all" not in options and not found["names"]:
+        # A client of 29 lists no image without a tag.
+        if kind == "image" and not has_tag and "--all" not in options and "dangling=true" not in filters:
             continue
         yield id
 

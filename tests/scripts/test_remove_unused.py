@@ -60,6 +60,14 @@ def test_an_image_that_is_kept_or_of_a_container_stays(prune, engine):
     assert prune(keep_images="bas*:1") == [f"removed image other:1 other:2 (last used {OLD})"]
 
 
+def test_an_image_with_a_digest_and_no_tag_goes_or_is_kept(prune, engine):
+    for id in ("pinned", "other"):
+        engine.add("image", id, OLD, names=[f"{id}@sha256:{'0' * 64}"])
+    with engine.change() as state:
+        state["references"] = {"pinned@sha256:*": ["pinned"]}
+    assert prune(keep_images="pinned@sha256:*") == [f"removed image other@sha256:{'0' * 64} (last used {OLD})"]
+
+
 def test_patterns_reach_the_engine_as_they_are(start, engine):
     engine.add("image", "base", OLD, names=["base:1"])
     with engine.change() as state:
