@@ -33,8 +33,10 @@ describe() {
         ;;
     image)
         age='last used'
-        # Not Created: a build that is all cached leaves that as it was. An image is removed with all of its names or not at all.
-        format="{{.Metadata.LastTagTime.$utc}} {{.ID}}{{range .RepoTags}} {{.}}{{else}}{{range .RepoDigests}} {{.}}{{end}}{{end}}"
+        # Not Created: a build that is all cached leaves that as it was. Then the layers, each in 12 characters.
+        format="{{.Metadata.LastTagTime.$utc}} {{.ID}} /{{range .RootFS.Layers}}{{slice . 7 19}}/{{end}}"
+        # An image is removed with all of its names or not at all.
+        format="$format{{range .RepoTags}} {{.}}{{else}}{{range .RepoDigests}} {{.}}{{end}}{{end}}"
         ;;
     esac
 }
@@ -48,19 +50,29 @@ list_unused() {
         failed=1
         return 1
     fi
-    awk -v "kind=$1" -v "before=$(($(date +%s) - $2))" -v "patterns=$KEEP_VOLUMES" '
+    last_use "$1" <"$WORK/found" >"$WORK/timed"
+    [ "$1" != image ] || { last_use_as_base <"$WORK/timed" >"$WORK/timed.new" && mv "$WORK/timed.new" "$WORK/timed"; }
+    awk -v "before=$(($(date +%s) - $2))" 'file == "kept" { kept[$1]; next } $1 < before && !($3 in kept)' \
+        file=kept "$WORK/kept" file=timed "$WORK/timed" | sort -n
+}
+
+# last_use KIND: print the lines on standard input that have one, each after the time of the last use in seconds.
+last_use() {
+    awk -v "kind=$1" -v "patterns=$KEEP_VOLUMES" '
         BEGIN {
-            gsub(/[.]/, "[.]", patterns); gsub(/[*]/, ".*", patterns); gsub(/[?]/, ".", patterns); gsub(/ +/, "|", patterns)
+            gsub(/[.]/, "[.]", patterns)
+            gsub(/[*]/, ".*", patterns)
+            gsub(/[?]/, ".", patterns)
+            gsub(/ +/, "|", patterns)
         }
         file == "record" { used[$1] = $2; next }
-        file == "kept" { kept[$1]; next }
-        NF == 0 || $2 in kept { next }
+        # A builder that clients are connected to.
         kind == "container" && $4 > 0 { next }
         kind == "leftover" || kind == "volume" {
             belongs = $4 == "anonymous" || $2 ~ /^buildx_buildkit_.*_state$/
             if (belongs != (kind == "leftover") || $2 ~ ("^(" patterns ")$")) next
         }
-        {
+        NF > 0 {
             time = seconds($1)
             key = kind "." $2
             if (key in used) { if (used[key] > time) time = used[key] }
@@ -68,7 +80,7 @@ list_unused() {
                 if (!("since" in used)) next
                 if (used["since"] > time) time = used["since"]
             }
-            if (time >= 0 && time < before) printf "%.0f %s\n", time, $0
+            if (time >= 0) printf "%.0f %s\n", time, $0
         }
         # seconds: of a time such as 2026-11-24T18:40:10.123Z or 2026-11-24T19:40:10+01:00. The engine can have a time zone.
         function seconds(text, year, month, days, offset) {
@@ -81,7 +93,31 @@ list_unused() {
             if (match(text, /[-+][0-9][0-9]:[0-9][0-9]$/))
                 offset = (substr(text, RSTART + 1, 2) * 60 + substr(text, RSTART + 4, 2)) * (substr(text, RSTART, 1) "60")
             return days * 86400 + substr(text, 12, 2) * 3600 + substr(text, 15, 2) * 60 + substr(text, 18, 2) - offset
-        }' file=record "$WORK/record" file=kept "$WORK/kept" file=found "$WORK/found" | sort -n
+        }' file=record "$WORK/record" file=found -
+}
+
+# last_use_as_base: print the lines of images on standard input, with the time of the last use of an image that is built on them, if
+# that is later. A build uses its base without an event; and as they share their layers, to remove the base would free nothing. Of
+# images with the same layers, that is the newest one.
+last_use_as_base() {
+    awk '
+        {
+            time[NR] = $1
+            layers[NR] = $4
+            line[NR] = substr($0, length($1) + 2)
+            if (!($4 in newest) || $1 > time[newest[$4]]) newest[$4] = NR
+        }
+        END {
+            for (i = 1; i <= NR; i++)
+                for (base = layers[i]; length(base) > 14; ) {
+                    base = substr(base, 1, length(base) - 13) # without the last layer
+                    if (base in newest && time[i] > used[base]) used[base] = time[i]
+                }
+            for (i = 1; i <= NR; i++) {
+                if (newest[layers[i]] == i && used[layers[i]] > time[i]) time[i] = used[layers[i]]
+                printf "%.0f %s\n", time[i], line[i]
+            }
+        }'
 }
 
 # list KIND: print the IDs of all that can be removed once it is old.
@@ -134,11 +170,14 @@ remove_next() {
             id = $3
             name = $4
             time = strftime("%Y-%m-%dT%H:%M:%SZ", $1)
-            if (object == "image" || object == "network") { # several names, or one with spaces
-                name = $0
-                sub(/^[^ ]+ [^ ]+ [^ ]+ ?/, "", name)
-            }
+            if (object == "network") name = rest(3) # it can have spaces
+            if (object == "image") name = rest(4)
             printf "removed %s %s (%s %s)\n", object, name == "" ? id : name, age, time
+        }
+        function rest(words, text) {
+            text = $0
+            while (words-- > 0) sub(/^[^ ]+ ?/, "", text)
+            return text
         }' file=left "$WORK/left" file=next "$WORK/next"
 }
 
@@ -171,7 +210,7 @@ remove() {
     # By its ID, an image does not take a name along that has moved in the meantime. The engine rejects that for one with several.
     # shellcheck disable=SC2086 # two words or none
     errors=$(
-        awk -v "object=$object" 'object == "image" && NF > 4 { for (i = 4; i <= NF; i++) print $i; next } { print $3 }' "$WORK/next" |
+        awk -v "object=$object" 'object == "image" && NF > 5 { for (i = 5; i <= NF; i++) print $i; next } { print $3 }' "$WORK/next" |
             xargs -r docker "$object" rm $options 2>&1 >/dev/null
     ) && return
     errors=$(

@@ -136,7 +136,8 @@ def line(kind: str, id: str, found: Mapping[str, Any]) -> str:
         name = found.get("name", id)
         words = [name, *([str(found.get("execs", 0))] if name.startswith("buildx_buildkit_") else [])]
     else:
-        words = [*names[kind], *(["anonymous"] if "com.docker.volume.anonymous" in found["labels"] else [])]
+        layers = ["/" + "".join(f"{layer:.12}/" for layer in found.get("layers", ()))] if kind == "image" else []
+        words = [*layers, *names[kind], *(["anonymous"] if "com.docker.volume.anonymous" in found["labels"] else [])]
     return " ".join([found["created"], id, *words])
 
 

@@ -112,42 +112,60 @@ def test_what_could_not_be_done_is_a_failure(prune, engine, question, error):
     assert engine.left("image") == {"a"}
 
 
-# By the time of its last tag, and what the record of use has: the time of the last use, and since when it is complete.
+# By the time of its last tag in seconds ago, and what the record of use has: the time of the last use, and since when it is complete.
 @pytest.mark.parametrize(
     ("tagged", "used", "since", "goes"),
     [
-        (ago(2 * UNUSED), {}, 3 * UNUSED, True),
-        (ago(2 * UNUSED), {"a": 60}, 3 * UNUSED, False),
-        (ago(2 * UNUSED), {"a": UNUSED + 60}, 3 * UNUSED, True),
-        (ago(60), {"a": UNUSED + 60}, 3 * UNUSED, False),
+        (2 * UNUSED, {}, 3 * UNUSED, True),
+        (2 * UNUSED, {"a": 60}, 3 * UNUSED, False),
+        (2 * UNUSED, {"a": UNUSED + 60}, 3 * UNUSED, True),
+        (60, {"a": UNUSED + 60}, 3 * UNUSED, False),
         # The time of the tag is the engine's own.
-        (ago(2 * UNUSED), {}, 60, True),
-        (NEVER, {}, 2 * UNUSED, True),
-        (NEVER, {}, 60, False),
-        (NEVER, {"a": 60}, 2 * UNUSED, False),
-        (NEVER, {"a": UNUSED + 60}, 2 * UNUSED, True),
+        (2 * UNUSED, {}, 60, True),
+        (None, {}, 2 * UNUSED, True),
+        (None, {}, 60, False),
+        (None, {"a": 60}, 2 * UNUSED, False),
+        (None, {"a": UNUSED + 60}, 2 * UNUSED, True),
     ],
 )
 def test_an_image_is_as_old_as_its_last_use(prune, engine, record, tagged, used, since, goes):
-    engine.add("image", "a", tagged, names=["app:1"])
+    engine.add("image", "a", NEVER if tagged is None else ago(tagged), names=["app:1"])
     record(since=since, image=used)
     prune()
     assert engine.left("image") == (set() if goes else {"a"})
 
 
+def test_an_image_that_another_is_built_on_is_as_old_as_that(prune, engine, record):
+    layers = [f"{i:012}" for i in range(4)]
+    for name, tagged, number in (
+        ("base", ago(3 * UNUSED), 1),
+        ("other-base", OLD, 1),  # of the same layer: a build uses the newest of them
+        ("middle", OLD, 2),
+        ("app", ago(60), 3),
+        ("old-app", OLD, 3),
+        ("later", OLD, 4),  # is built on the app
+    ):
+        engine.add("image", name, tagged, names=[f"{name}:1"], layers=layers[:number])
+    engine.add("image", "daily-base", OLD, names=["daily-base:1"], layers=["1" * 12])
+    engine.add("image", "daily", OLD, names=["daily:1"], layers=["1" * 12, "2" * 12])
+    record(image={"daily": 60})
+    prune()
+    assert engine.left("image") == {"base", "middle", "app", "daily", "daily-base"}
+
+
 @pytest.mark.parametrize(
     ("created", "used", "since", "goes"),
     [
-        (OLD, {}, 2 * UNUSED, True),
-        (OLD, {}, 60, False),
-        (OLD, {"a": 60}, 2 * UNUSED, False),
-        (OLD, {"a": UNUSED + 60}, 2 * UNUSED, True),
-        (ago(60), {}, 2 * UNUSED, False),
-        (ago(60), {"a": UNUSED + 60}, 2 * UNUSED, False),
+        (9 * UNUSED, {}, 2 * UNUSED, True),
+        (9 * UNUSED, {}, 60, False),
+        (9 * UNUSED, {"a": 60}, 2 * UNUSED, False),
+        (9 * UNUSED, {"a": UNUSED + 60}, 2 * UNUSED, True),
+        (60, {}, 2 * UNUSED, False),
+        (60, {"a": UNUSED + 60}, 2 * UNUSED, False),
     ],
 )
 def test_a_volume_is_as_old_as_its_last_use(prune, engine, record, created, used, since, goes):
-    engine.add("volume", "a", created)
+    engine.add("volume", "a", ago(created))
     record(since=since, volume=used)
     prune()
     assert engine.left("volume") == (set() if goes else {"a"})
@@ -266,18 +284,23 @@ def test_a_time_is_read_and_printed_alike(prune, engine, day):
 MANY = f"""case "$*" in
 "$KIND ls "*label=*) ;;
 "$KIND ls "*) seq 50000 ;;
-"$KIND inspect "*) shift 4; echo "$@" | tr ' ' '\\n' | sed "s/.*/{YOUNG} & &$WORD/; s/[^ ]* 50000 /{OLD} 50000 /" ;;
+"$KIND inspect "*) shift 4; echo "$@" | tr ' ' '\\n' | sed "s,.*,{YOUNG} & $WORDS,; s/[^ ]* 50000 /{OLD} 50000 /" ;;
 "$KIND rm "*) echo "docker $*" >/dev/fd/9 ;;
 "system df "*) printf 'images 0, 0B;\\ncontainers 0, 0B;\\n' ;;
 esac"""
 
 
 @pytest.mark.parametrize(
-    ("kind", "word", "options"),
-    [("container", "", "--force --volumes "), ("network", "", ""), ("volume", " anonymous", ""), ("image", "", "")],
+    ("kind", "words", "options"),
+    [
+        ("container", "&", "--force --volumes "),
+        ("network", "&", ""),
+        ("volume", "& anonymous", ""),
+        ("image", f"/{'000000000000/' * 19}000000&/ app:&", ""),
+    ],
 )
-def test_fifty_thousand_objects_take_less_than_a_minute(start, kind, word, options):
-    docker = f"exec 9>>/proc/1/fd/1\nKIND={kind} WORD='{word}'\n{MANY}"
+def test_fifty_thousand_objects_take_less_than_a_minute(start, kind, words, options):
+    docker = f"exec 9>>/proc/1/fd/1\nKIND={kind} WORDS='{words}'\n{MANY}"
     values = {"MAX_JOB_SECONDS": "60", "UNUSED_SECONDS": "60", "KEEP_IMAGES": "", "KEEP_VOLUMES": ""}
     _, lines = end(start("prune.sh", environment=values, programs={"docker": docker}), seconds=60)
     assert f"docker {kind} rm {options}50000" in lines
