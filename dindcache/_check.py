@@ -120,9 +120,7 @@ def image(what: str, value: str) -> str:
 def _is_image(value: str) -> bool:
     host = r"([a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(:[0-9]+)?/"
     part = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
-    return bool(
-        re.fullmatch(rf"({host})?{part}(/{part})*(:\w[\w.-]{{0,127}})?(@sha256:[0-9a-f]{{64}})?", value, re.ASCII)
-    )
+    return bool(re.fullmatch(rf"({host})?{part}(/{part})*(:\w[\w.-]{{0,127}})?(@sha256:[0-9a-f]{{64}})?", value, re.ASCII))
 
 
 def url(what: str, value: str) -> str:

@@ -51,7 +51,7 @@ def record(engine: Engine) -> Callable[..., None]:
     def record(*, age: int = 0, since: int = 365 * 86400, **used: dict[str, int]) -> None:
         now = int(time.time())
         labels = {"dindcache.last-used": now - age, "dindcache.since": now - since}
-        labels |= {f"{kind}.{id}": now - seconds for kind, ids in used.items() for id, seconds in ids.items()}
+        labels |= {f"{kind}.{key}": now - ages[key] for kind, ages in used.items() for key in ages}
         texts = {key: str(value) for key, value in labels.items()}
         engine.add("volume", f"dindcache-last-used-{now - age}.0", "2026-01-01T00:00:00Z", labels={KEEP: "", **texts})
 

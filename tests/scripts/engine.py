@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -51,8 +52,8 @@ class Engine:
         """Add an object.
 
         :param created: Its time as the engine prints it; of an image that of its last tag
-        :param fields: ``labels``; of a container ``name``, ``image``, ``volumes``, ``networks``, ``execs`` and ``is_started``; of
-            a network ``name``; of an image ``names``
+        :param fields: ``labels``; of a container ``name``, ``image``, ``volumes``, ``networks``, ``execs`` and ``is_started``;
+            of a network ``name``; of an image ``names`` and ``layers``
         """
         with self.change() as state:
             state[kind][id] = {"created": created, "labels": {}, **fields}
@@ -64,7 +65,7 @@ class Engine:
 
     def left(self, kind: str) -> set[str]:
         """Return the IDs that are left of a kind, without the record of use."""
-        return {id for id in self.read()[kind] if not id.startswith("dindcache-last-used-")}
+        return {name for name in self.read()[kind] if not name.startswith("dindcache-last-used-")}
 
     def record(self) -> dict[str, int]:
         """Return the record of use, from all volumes that have it."""
@@ -92,7 +93,8 @@ def find(state: State, kind: str, name: str) -> str | None:
     if name in objects:
         return name
     if kind == "image":
-        return next((id for id, image in objects.items() if name in image["names"] or f"{name}:latest" in image["names"]), None)
+        names = {name, f"{name}:latest"}
+        return next((key for key, image in objects.items() if names & set(image["names"])), None)
     return None
 
 
@@ -103,23 +105,23 @@ def missing(kind: str, name: str) -> str:
 
 def listed(state: State, kind: str, options: Sequence[str]) -> Iterator[str]:
     """Return the IDs that ``ls`` prints."""
-    filters = [value for option, value in zip(options, options[1:], strict=False) if option == "--filter"]
+    filters = [value for option, value in pairwise(options) if option == "--filter"]
     networks = {value.removeprefix("network=") for value in filters if value.startswith("network=")}
-    for id, found in state[kind].items():
+    for key, found in state[kind].items():
         labels = [value.removeprefix("label=") for value in filters if value.startswith("label=")]
         if not all(label in found["labels"] for label in labels):
             continue
         if networks and not networks & set(found.get("networks", ())):
             continue
-        if any(id not in state["references"].get(value[10:], ()) for value in filters if value.startswith("reference=")):
+        if any(key not in state["references"].get(value[10:], ()) for value in filters if value.startswith("reference=")):
             continue
         has_tag = any("@" not in name for name in found.get("names", ()))
-        if "dangling=true" in filters and (has_tag if kind == "image" else is_used(state, kind, id)):
+        if "dangling=true" in filters and (has_tag if kind == "image" else is_used(state, kind, key)):
             continue
         # A client of 29 lists no image without a tag.
         if kind == "image" and not has_tag and "--all" not in options and "dangling=true" not in filters:
             continue
-        yield id
+        yield key
 
 
 def is_used(state: State, kind: str, id: str) -> bool:
@@ -143,26 +145,26 @@ def line(kind: str, id: str, found: Mapping[str, Any]) -> str:
 
 def inspect(state: State, kind: str, form: str, names: Sequence[str]) -> None:
     formats: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
-        r"\{\{\.(ID|Name)\}\}": lambda id, _: id,
-        r"image\.\{\{\.ID\}\} \d+": lambda id, _: form.replace("{{.ID}}", id),
+        r"\{\{\.(ID|Name)\}\}": lambda key, _: key,
+        r"image\.\{\{\.ID\}\} \d+": lambda key, _: form.replace("{{.ID}}", key),
         r"image \{\{\.Image\}\}.*\.Mounts.*": lambda _, found: "\n".join(
             [f"image {found['image']}", *(f"volume {volume}" for volume in found.get("volumes", ()))]
         ),
         r"\{\{range \$key, \$time := \.Labels\}\}.*": lambda _, found: "\n".join(
             f"{key} {value}" for key, value in found["labels"].items()
         ),
-        r"\{\{.*\}\} \{\{\.(ID|Name)\}\}.*": lambda id, found: line(kind, id, found),
+        r"\{\{.*\}\} \{\{\.(ID|Name)\}\}.*": lambda key, found: line(kind, key, found),
     }
     show_object = next((show for pattern, show in formats.items() if re.fullmatch(pattern, form)), None)
     if show_object is None:
         sys.exit(f"docker: unknown format {form!r}")
     lines, errors = [], []
     for name in names:
-        id = find(state, kind, name)
-        if id is None:
+        key = find(state, kind, name)
+        if key is None:
             errors.append(missing(kind, name))
             continue
-        lines.append(show_object(id, state[kind][id]))
+        lines.append(show_object(key, state[kind][key]))
     show(lines)
     if errors:
         fail(*errors)
@@ -172,33 +174,40 @@ def remove(state: State, kind: str, options: Sequence[str]) -> list[str]:
     """Remove objects; return the errors."""
     errors = []
     for name in (option for option in options if not option.startswith("--")):
-        id = find(state, kind, name)
-        found = state[kind].get(id)
-        if found is None:
-            if "--force" not in options:
-                errors.append(missing(kind, name))
-        elif kind == "container" and found.get("is_started", True) and "--force" not in options:
-            errors.append(f"cannot remove container {name!r}: container is running: stop the container before removing")
-        elif kind == "image" and name == id and len(found["names"]) > 1:
-            errors.append(f"conflict: unable to delete {name} (must be forced) - image is referenced in multiple repositories")
-        elif kind == "image" and name != id and len(found["names"]) > 1:
-            found["names"].remove(name)
-        elif kind != "container" and is_used(state, kind, str(id)):
-            errors.append(f"remove {name}: {kind} is in use")
+        key = find(state, kind, name)
+        if key is None:
+            errors += [] if "--force" in options else [missing(kind, name)]
+        elif error := refusal(state, kind, key, name, options):
+            errors.append(error)
+        elif kind == "image" and name != key and len(state[kind][key]["names"]) > 1:
+            state[kind][key]["names"].remove(name)
         else:
-            del state[kind][id]
-            if kind == "container" and "--volumes" in options:
-                for volume in found.get("volumes", ()):
-                    if "com.docker.volume.anonymous" in state["volume"].get(volume, {"labels": ()})["labels"]:
-                        del state["volume"][volume]
+            found = state[kind].pop(key)
+            for volume in found.get("volumes", ()) if "--volumes" in options else ():
+                if "com.docker.volume.anonymous" in state["volume"].get(volume, {"labels": ()})["labels"]:
+                    del state["volume"][volume]
     return errors
+
+
+def refusal(state: State, kind: str, key: str, name: str, options: Sequence[str]) -> str | None:
+    """Return the reason for which an object is not removed."""
+    found = state[kind][key]
+    if kind == "container" and found.get("is_started", True) and "--force" not in options:
+        return f"cannot remove container {name!r}: container is running: stop the container before removing"
+    has_other_names = kind == "image" and len(found["names"]) > 1
+    if has_other_names and name == key:
+        return f"conflict: unable to delete {name} (must be forced) - image is referenced in multiple repositories"
+    if kind != "container" and not has_other_names and is_used(state, kind, key):
+        return f"remove {name}: {kind} is in use"
+    return None
 
 
 def create_volume(state: State, options: Sequence[str]) -> None:
     if state["is_full"]:
         fail("mkdir /var/lib/docker/volumes: no space left on device")
     *flags, name = options
-    labels = dict(flag.removeprefix("--label=").partition("=")[::2] for flag in flags)
+    pairs = (flag.removeprefix("--label=").partition("=") for flag in flags)
+    labels = {key: value for key, _, value in pairs}
     state["volume"].setdefault(name, {"created": "2026-01-01T00:00:00Z", "labels": labels})
 
 

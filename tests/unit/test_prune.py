@@ -47,12 +47,15 @@ def test_retention_and_ages_reach_the_script(chart, find):
     container = find("CronJob", NAME)["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
     assert container["command"] == ["sh", "/etc/dindcache/prune.sh"]
     environment = {variable["name"]: variable["value"] for variable in container["env"]}
-    assert environment.items() >= {
-        "KEEP_IMAGES": "base/*:1 postgres",
-        "KEEP_VOLUMES": "maven-*",
-        "MAX_JOB_SECONDS": "14400",
-        "UNUSED_SECONDS": "1209600",
-    }.items()
+    assert (
+        environment.items()
+        >= {
+            "KEEP_IMAGES": "base/*:1 postgres",
+            "KEEP_VOLUMES": "maven-*",
+            "MAX_JOB_SECONDS": "14400",
+            "UNUSED_SECONDS": "1209600",
+        }.items()
+    )
 
 
 def test_each_script_has_the_scripts_that_it_sources(chart, daemon):
