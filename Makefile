@@ -40,10 +40,13 @@ golden: synth ## regenerate all generated files
 # These drain, kill and fill, so the cluster must be named here: a KUBECONFIG of the environment is somebody's own.
 cluster = $(if $(filter command,$(firstword $(origin KUBECONFIG))),$(KUBECONFIG))
 
+# Most of what a module does is waiting. They start in the order that tests/cluster/conftest.py gives them.
+side_by_side := --numprocesses=5 --dist=loadfile --no-loadscope-reorder
+
 cluster-test: .venv/ready ## KUBECONFIG=FILE, and where there are any: REGISTRY_MIRROR=URL, VM=PROGRAM (CONTRIBUTING.md), ARGS
 	@test -n "$(cluster)" || { echo 'needs KUBECONFIG=FILE on the command line of make' >&2; exit 2; }
 	$(if $(NODE_DIRECTORY),NODE_DIRECTORY=$(NODE_DIRECTORY)) pytest tests/cluster --kubeconfig="$(cluster)" \
-		$(if $(REGISTRY_MIRROR),--registry-mirror=$(REGISTRY_MIRROR)) $(if $(VM),--vm=$(VM)) $(ARGS)
+		$(side_by_side) $(if $(REGISTRY_MIRROR),--registry-mirror=$(REGISTRY_MIRROR)) $(if $(VM),--vm=$(VM)) $(ARGS)
 
 soak: ## as cluster-test, each kill of a process 100 times instead of 3: hours
 	KILLS=100 $(MAKE) cluster-test ARGS='-k kill_at_any_moment $(ARGS)'

@@ -20,9 +20,10 @@ from typing import Any
 from benchmarks import arguments
 from benchmarks.job import Job
 from benchmarks.plot import svg
-from benchmarks.ways import Way, Ways
-from tests.framework.cluster import NAMESPACE as SUPPORT
+from benchmarks.ways import NAMESPACE, Way, Ways
 from tests.framework.cluster import Cluster
+from tests.framework.site import new_site
+from tests.framework.support import support
 
 ROUNDS = 5
 AT_ONCE = 4
@@ -153,20 +154,15 @@ def main() -> None:
     cluster = Cluster(given.kubeconfig, given.registry_mirror)
     given.results.mkdir(exist_ok=True)
     runs: list[dict[str, Any]] = []
-    everything = Ways(cluster)
-    try:
-        print("setting up", end="", file=sys.stderr, flush=True)
-        cluster.set_up()
-        ways = everything.set_up()
+    print("setting up", end="", file=sys.stderr, flush=True)
+    with support(cluster), new_site(cluster, NAMESPACE) as site:
+        ways = Ways(site).set_up()
         progress = Progress(given.rounds * sum(step.is_for(way) for step in STEPS for way in ways.values()))
         for number in range(given.rounds):
             runs += one_round(number, ways, progress, cluster)
             # What was measured is there, whatever the next round meets.
             (given.results / "build.json").write_text(json.dumps(runs, indent=1) + "\n")
-    finally:
-        print(file=sys.stderr)
-        everything.tear_down()
-        cluster.forget(SUPPORT)
+    print(file=sys.stderr)
     steps = {str(step): step for step in STEPS if step.project == "app"}
     groups = {
         name: {way.title: seconds(runs, "app", step, key) for key, way in ways.items() if step.is_for(way)}

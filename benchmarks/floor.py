@@ -17,9 +17,10 @@ from typing import Any
 from benchmarks import arguments
 from benchmarks.build import in_turn
 from benchmarks.job import Job
-from benchmarks.ways import Ways
-from tests.framework.cluster import NAMESPACE as SUPPORT
+from benchmarks.ways import NAMESPACE, Ways
 from tests.framework.cluster import Cluster
+from tests.framework.site import new_site
+from tests.framework.support import support
 
 PAIRS = 40
 OURS, FLOOR = "dindcache", "floor"
@@ -49,20 +50,15 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=PAIRS)
     given = parser.parse_args()
     cluster = Cluster(given.kubeconfig, given.registry_mirror)
-    everything = Ways(cluster)
     jobs: dict[str, list[dict[str, Any]]] = {OURS: [], FLOOR: []}
-    try:
-        cluster.set_up()
-        ways = everything.set_up(OURS, FLOOR)
+    with support(cluster), new_site(cluster, NAMESPACE) as site:
+        ways = Ways(site).set_up(OURS, FLOOR)
         for number in range(given.pairs + 1):
             for name in in_turn([OURS, FLOOR], number):
                 job = Job(project="app", change="one source changed", stamp=f"p{number}-{name}")
                 ((times, _),) = ways[name].at_once([job])
                 if number:  # the first builds what is cached then
                     jobs[name].append(asdict(times))
-    finally:
-        everything.tear_down()
-        cluster.forget(SUPPORT)
     given.results.mkdir(exist_ok=True)
     (given.results / "floor.json").write_text(json.dumps(jobs, indent=1) + "\n")
     print(table(jobs))

@@ -9,12 +9,12 @@ import statistics
 import sys
 import time
 
-from cdk8s import App, Chart, Size
-
 from benchmarks import arguments
-from dindcache import DindDaemon, Engine, ImageStore, LocalVolume
-from tests.framework.cluster import NAMESPACE as SUPPORT
-from tests.framework.cluster import REGISTRY, ROOT, Client, Cluster
+from dindcache import Engine, ImageStore
+from tests.framework.client import Client
+from tests.framework.cluster import Cluster
+from tests.framework.site import Site, new_site
+from tests.framework.support import REGISTRY, support
 
 NAMESPACE = "dindcache-bench"
 ROUNDS = 5
@@ -37,9 +37,9 @@ def seconds(client: Client, script: str) -> float:
     return time.perf_counter() - start
 
 
-def measure(cluster: Cluster, client: Client, directory: str, number: int) -> dict[str, float]:
+def measure(site: Site, client: Client, name: str, number: int) -> dict[str, float]:
     """One round of one daemon, from an empty cache on."""
-    image = f"{REGISTRY}/bench-{directory}:{number}"
+    image = f"{REGISTRY}/bench-{name}:{number}"
     build = f"docker build -q -t {image} /tmp/app >/dev/null"
     change = "date >>/tmp/app/source; cat /proc/uptime >>/tmp/app/source"
     client.sh("docker system prune -af >/dev/null; docker pull -q busybox:latest >/dev/null")
@@ -54,54 +54,38 @@ def measure(cluster: Cluster, client: Client, directory: str, number: int) -> di
         for i in range(4)
     )
     result["four builds at once"] = seconds(client, f"all=\n{four}\nfor build in $all; do wait $build; done")
-    used = cluster.on_node(cluster.node_names[0], f"du -sm {ROOT}/bench-{directory}")
+    used = site.cluster.on_node(site.cluster.node_names[0], f"du -sm {site.directory(name)}")
     result["disk, MB"] = float(used.split()[0])
     return result
+
+
+def rounds(site: Site) -> dict[str, list[dict[str, float]]]:
+    """All rounds, by the image store."""
+    clients = {}
+    for store in ImageStore:
+        daemon = site.daemon(store.value, engine=Engine(image_store=store))
+        clients[store] = site.client(daemon, name=f"client-{store.value}")
+        clients[store].sh(WRITE)
+    runs: dict[str, list[dict[str, float]]] = {store.value: [] for store in ImageStore}
+    for number in range(ROUNDS):
+        for store in ImageStore if number % 2 else reversed(ImageStore):
+            runs[store.value].append(measure(site, clients[store], store.value, number))
+        print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
+    return runs
 
 
 def main() -> None:
     """Run the rounds."""
     given = arguments.parser(__doc__, "image_store.json").parse_args()
     cluster = Cluster(given.kubeconfig, given.registry_mirror)
-    cluster.set_up()
-    cluster.create_namespace(NAMESPACE)
-    clients = {}
-    for store in ImageStore:
-        cluster.on_node(cluster.node_names[0], f"rm -rf {ROOT}/bench-{store.value}; mkdir -p {ROOT}/bench-{store.value}")
-        chart = Chart(App(), store.value, namespace=NAMESPACE, disable_resource_name_hashes=True)
-        volume = LocalVolume(
-            chart,
-            f"data-{store.value}",
-            hostname=cluster.hostnames[0],
-            path=f"{ROOT}/bench-{store.value}",
-            storage=Size.gibibytes(5),
-        )
-        daemon = DindDaemon(
-            chart,
-            store.value,
-            volume=volume,
-            engine=Engine(image_store=store),
-            registry_mirrors=cluster.registry_mirrors,
-            insecure_registries=[REGISTRY],
-        )
-        cluster.apply(chart)
-        cluster.rollout(NAMESPACE, store.value)
-        clients[store] = Client(cluster, daemon, NAMESPACE, cluster.node_names[-1], name=f"client-{store.value}")
-        clients[store].sh(WRITE)
-    runs: dict[str, list[dict[str, float]]] = {store.value: [] for store in ImageStore}
-    for number in range(ROUNDS):
-        for store in ImageStore if number % 2 else reversed(ImageStore):
-            runs[store.value].append(measure(cluster, clients[store], store.value, number))
-        print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
+    with support(cluster), new_site(cluster, NAMESPACE) as site:
+        runs = rounds(site)
     given.results.mkdir(exist_ok=True)
     (given.results / "image_store.json").write_text(json.dumps(runs, indent=1) + "\n")
     print(f"| median of {ROUNDS}, s | {' | '.join(runs)} |\n| --- | --- | --- |")
     for what in runs["overlay2"][0]:
         medians = [statistics.median(run[what] for run in runs[store]) for store in runs]
         print(f"| {what} | {' | '.join(f'{median:.2f}' for median in medians)} |")
-    volumes = [f"persistentvolume/{NAMESPACE}-data-{store.value}" for store in ImageStore]
-    cluster.forget(NAMESPACE, *volumes, *[f"storageclass/{NAMESPACE}-data-{store.value}" for store in ImageStore])
-    cluster.forget(SUPPORT)
 
 
 if __name__ == "__main__":

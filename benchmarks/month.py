@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby, pairwise
 from typing import Any
 
-from cdk8s import App, Chart, Cron, Duration, Size, Yaml
+from cdk8s import Cron, Duration, Size, Yaml
 from cdk8s_plus_27 import ContainerResources, Cpu, CpuResources
 
 from benchmarks import arguments
@@ -36,15 +36,16 @@ from benchmarks.job import PROJECTS
 from benchmarks.lines import Panel, svg
 from benchmarks.restart import article, article_daemon
 from benchmarks.trace import SUNDAY, WEEK, Build, cacheable, hit_rate, of_mondays, trace
-from dindcache import DindDaemon, Engine, BuildCache, Retention, LocalVolume, PruneSchedule, CacheRule
-from tests.framework.cluster import NAMESPACE as SUPPORT
-from tests.framework.cluster import REGISTRY, ROOT, Client, Cluster
+from dindcache import BuildCache, CacheRule, DindDaemon, PruneSchedule, Retention
+from tests.framework.cluster import Cluster
+from tests.framework.site import APP, Site, new_site
+from tests.framework.support import REGISTRY, support
 
 DAYS, DAY_SECONDS, SEED = 30, 80, 1
 # As the plot calls them.
 POLICIES = {"article": "system prune -af weekly", "ours": "dindcache's defaults", "never": "never prune"}
-APP = "docker-dind"
 DISK_MIB = 1500
+DISK = f"size={DISK_MIB}m"
 SAMPLE_SECONDS = 5
 # Of each daemon: on a busy machine one that requests nothing has next to nothing beside one that does.
 REQUEST_MILLIS = 200
@@ -117,70 +118,54 @@ class Built:
 class Policy:
     """One of them with its daemon, and a client on another node."""
 
-    def __init__(self, cluster: Cluster, name: str, day_seconds: int) -> None:
-        self._cluster = cluster
+    def __init__(self, site: Site, name: str, day_seconds: int) -> None:
+        self._site = site
         self.name = name
         self._day_seconds = day_seconds
-        self.namespace = f"dindcache-month-{name}"
-        self.directory = f"{ROOT}/month-{name}"
+        self.directory = site.directory(disk=DISK)
         self.builts: list[Built] = []
         self.longest_day = 0.0
         self.ended = threading.Event()
         self._day, self._began = 0, time.monotonic()
 
     def set_up(self) -> None:
-        """A file system, the daemon on it, and a client."""
-        self._cluster.mount_disk(self.directory, f"size={DISK_MIB}m")
-        self._cluster.create_namespace(self.namespace)
+        """The daemon, and a client."""
         daemon = self._ours() if self.name == "ours" else self._article()
-        self._cluster.rollout(self.namespace, APP)
-        self.client = Client(self._cluster, daemon, self.namespace, self._cluster.node_names[-1])
+        self._site.cluster.rollout(self._site.namespace, APP)
+        self.client = self._site.client(daemon)
         generate = (PROJECTS / "base" / "generate.awk").read_text()
         self.client.wait_for_daemon()
         self.client.sh(f"mkdir -p {BUILDS}\ncat >{BUILDS}/generate.awk <<'END'\n{generate}END")
 
     def _ours(self) -> DindDaemon:
-        chart = Chart(App(), "month", namespace=self.namespace, disable_resource_name_hashes=True)
+        chart = self._site.chart()
         days = {days: Duration.seconds(days * self._day_seconds) for days in (3, 7, 14)}
-        volume = LocalVolume(
-            chart, "docker", hostname=self._cluster.hostnames[0], path=self.directory, storage=Size.mebibytes(DISK_MIB)
-        )
-        collection = BuildCache(sources=CacheRule(unused_for=days[3]), cache_mounts=CacheRule(unused_for=days[14]))
-        daemon = DindDaemon(
+        daemon = self._site.add_daemon(
             chart,
-            APP,
-            volume=volume,
-            build_cache=collection,
+            disk=DISK,
+            storage=Size.mebibytes(DISK_MIB),
+            build_cache=BuildCache(sources=CacheRule(unused_for=days[3]), cache_mounts=CacheRule(unused_for=days[14])),
             retention=Retention(max_job_duration=LONGEST_JOB),
             resources=ContainerResources(cpu=CpuResources(request=Cpu.millis(REQUEST_MILLIS))),
-            registry_mirrors=self._cluster.registry_mirrors,
-            insecure_registries=[REGISTRY],
         )
         PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.weekly(), unused_for=days[7])
-        self._cluster.apply(chart)
+        self._site.cluster.apply(chart)
         return daemon
 
     def _article(self) -> DindDaemon:
-        manifests = article(self._cluster, namespace=self.namespace, directory=self.directory)
+        manifests = article(self._site, self.directory)
         (pod,) = (manifest["spec"]["template"]["spec"] for manifest in manifests if manifest["kind"] == "Deployment")
         pod["containers"][0]["resources"] = {"requests": {"cpu": f"{REQUEST_MILLIS}m"}}
         if self.name == "never":
             manifests = [manifest for manifest in manifests if manifest["kind"] != "CronJob"]
             name = "daemon-json"
             data = {"daemon.json": json.dumps({"builder": {"gc": {"enabled": False}}})}
-            metadata = {"name": name, "namespace": self.namespace}
+            metadata = {"name": name, "namespace": self._site.namespace}
             manifests.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
             pod["volumes"].append({"name": name, "configMap": {"name": name}})
             pod["containers"][0]["volumeMounts"].append({"name": name, "mountPath": "/etc/docker"})
-        self._cluster.kubectl("apply", "-f", "-", stdin=Yaml.stringify(*manifests))
-        return article_daemon(self.namespace)
-
-    def tear_down(self) -> None:
-        """Remove all of it."""
-        names = ["docker"] if self.name == "ours" else ["docker-pv", "local-volume"]
-        objects = [f"{kind}/{self.namespace}-{name}" for kind in ("persistentvolume", "storageclass") for name in names]
-        self._cluster.forget(self.namespace, *objects)
-        self._cluster.forget_disk(self.directory)
+        self._site.cluster.kubectl("apply", "-f", "-", stdin=Yaml.stringify(*manifests))
+        return article_daemon(self._site.namespace)
 
     def push_bases(self, bases: int) -> None:
         """The base images of the month, of which the daemon then has nothing."""
@@ -204,7 +189,7 @@ class Policy:
             if self._ends_before(self._began + self._day_seconds):
                 return
             if day % WEEK == SUNDAY and self.name != "never":
-                self._cluster.run_now(self.namespace, f"{APP}-clear-cache")
+                self._site.cluster.run_now(self._site.namespace, f"{APP}-clear-cache")
             self.longest_day = max(self.longest_day, time.monotonic() - self._began)
 
     def _ends_before(self, moment: float) -> bool:
@@ -339,9 +324,10 @@ def plot(days: int, builts: dict[str, list[Built]], samples: Sequence[dict[str, 
 
 def live(cluster: Cluster, builds: Sequence[Build], day_seconds: int) -> tuple[list[Policy], list[dict[str, Any]]]:
     """The month with each policy; the policies and the samples."""
-    policies = [Policy(cluster, name, day_seconds) for name in POLICIES]
-    try:
-        cluster.set_up()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(support(cluster))
+        sites = [stack.enter_context(new_site(cluster, f"dindcache-month-{name}")) for name in POLICIES]
+        policies = [Policy(site, name, day_seconds) for site, name in zip(sites, POLICIES, strict=True)]
         for policy in policies:
             policy.set_up()
         policies[0].push_bases(builds[-1].base + 1)
@@ -355,11 +341,7 @@ def live(cluster: Cluster, builds: Sequence[Build], day_seconds: int) -> tuple[l
             finally:
                 for policy in policies:  # an error or Ctrl-C waits for no month
                     policy.ended.set()
-    finally:
-        print(file=sys.stderr)
-        for policy in policies:
-            policy.tear_down()
-        cluster.forget(SUPPORT)
+    print(file=sys.stderr)
     return policies, samples.rows
 
 

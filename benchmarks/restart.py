@@ -18,20 +18,22 @@ from cdk8s import App, Chart, Duration, Size, Yaml
 
 from benchmarks import arguments
 from dindcache import DindDaemon, LocalVolume, NoTls
-from tests.framework.cluster import NAMESPACE as SUPPORT
-from tests.framework.cluster import REGISTRY, ROOT, Client, Cluster
+from tests.framework.cluster import Cluster
+from tests.framework.site import Site, new_site
+from tests.framework.support import REGISTRY, support
 
 NAMESPACE = "dindcache-bench"
 ROUNDS = 3
 BUILDS = 20
-ARTICLE = Path(__file__).parent.parent / "tests" / "article.yaml"
+ARTICLE = Path(__file__).parent.parent / "tests" / "project" / "article.yaml"
 
 
-def article(cluster: Cluster, namespace: str = NAMESPACE, directory: str = f"{ROOT}/bench-article") -> list[Any]:
-    """The article's manifests, on this cluster's node and mirror."""
-    text = ARTICLE.read_text().replace("kube-ops", namespace).replace("/mnt/k8s/docker", directory)
+def article(site: Site, directory: str) -> list[Any]:
+    """The article's manifests, on this cluster's node and mirror, in a site's namespace."""
+    cluster = site.cluster
+    text = ARTICLE.read_text().replace("kube-ops", site.namespace).replace("/mnt/k8s/docker", directory)
     # Names of the whole cluster, which may have the article's own.
-    text = text.replace("docker-pv", f"{namespace}-docker-pv").replace("local-volume", f"{namespace}-local-volume")
+    text = text.replace("docker-pv", f"{site.namespace}.docker-pv").replace("local-volume", f"{site.namespace}.local-volume")
     manifests = list(yaml.safe_load_all(text))
     kinds = {manifest["kind"]: manifest for manifest in manifests}
     (term,) = kinds["PersistentVolume"]["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
@@ -42,7 +44,7 @@ def article(cluster: Cluster, namespace: str = NAMESPACE, directory: str = f"{RO
     return manifests
 
 
-def article_daemon(namespace: str = NAMESPACE) -> DindDaemon:
+def article_daemon(namespace: str) -> DindDaemon:
     """Stands for the article's daemon, so that clients can be connected to it; none of it is applied."""
     chart = Chart(App(), "article", namespace=namespace)
     nowhere = LocalVolume(chart, "data", hostname="any", path="/any", storage=Size.gibibytes(5))
@@ -52,11 +54,10 @@ def article_daemon(namespace: str = NAMESPACE) -> DindDaemon:
 class Way:
     """One of the two, with a client of it on another node."""
 
-    def __init__(self, cluster: Cluster, name: str, manifests: list[Any], daemon: DindDaemon, app: str) -> None:
-        self.cluster, self.name, self.app, self.manifests = cluster, name, app, manifests
-        cluster.on_node(cluster.node_names[0], f"rm -rf {ROOT}/bench-{name}; mkdir -p {ROOT}/bench-{name}")
+    def __init__(self, site: Site, name: str, manifests: list[Any], daemon: DindDaemon) -> None:
+        self.cluster, self.name, self.app, self.manifests = site.cluster, name, daemon.name, manifests
         self.apply(manifests)
-        self.client = Client(cluster, daemon, NAMESPACE, cluster.node_names[-1], name=f"client-{name}")
+        self.client = site.client(daemon, name=f"client-{name}")
         self.until_it_serves()
         self.client.sh("docker pull -q busybox")
 
@@ -134,22 +135,13 @@ class Way:
         return failed[0], failed[1]
 
 
-def main() -> None:
-    """Run the rounds."""
-    given = arguments.parser(__doc__, "restart.json").parse_args()
-    cluster = Cluster(given.kubeconfig, given.registry_mirror)
-    cluster.set_up()
-    cluster.create_namespace(NAMESPACE)
-    chart = Chart(App(), "ours", namespace=NAMESPACE, disable_resource_name_hashes=True)
-    volume = LocalVolume(
-        chart, "ours-data", hostname=cluster.hostnames[0], path=f"{ROOT}/bench-ours", storage=Size.gibibytes(5)
-    )
-    ours = DindDaemon(
-        chart, "ours", volume=volume, drain_timeout=Duration.minutes(2), registry_mirrors=cluster.registry_mirrors
-    )
+def rounds(site: Site) -> dict[str, list[dict[str, float]]]:
+    """All rounds, by the way."""
+    chart = site.chart("ours")
+    ours = site.add_daemon(chart, "ours", drain_timeout=Duration.minutes(2))
     ways = [
-        Way(cluster, "article", article(cluster), article_daemon(), "docker-dind"),
-        Way(cluster, "ours", chart.to_json(), ours, "ours"),
+        Way(site, "article", article(site, site.directory("article")), article_daemon(NAMESPACE)),
+        Way(site, "ours", chart.to_json(), ours),
     ]
     runs: dict[str, list[dict[str, float]]] = {way.name: [] for way in ways}
     for number in range(ROUNDS):
@@ -162,20 +154,21 @@ def main() -> None:
             run[f"failed of {BUILDS} builds in flight"], run[f"failed of {BUILDS} builds begun after"] = way.failed_builds()
             runs[way.name].append(run)
         print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
+    return runs
+
+
+def main() -> None:
+    """Run the rounds."""
+    given = arguments.parser(__doc__, "restart.json").parse_args()
+    cluster = Cluster(given.kubeconfig, given.registry_mirror)
+    with support(cluster), new_site(cluster, NAMESPACE) as site:
+        runs = rounds(site)
     given.results.mkdir(exist_ok=True)
     (given.results / "restart.json").write_text(json.dumps(runs, indent=1) + "\n")
     print(f"| median of {ROUNDS} | {' | '.join(runs)} |\n| --- | --- | --- |")
     for what in runs["ours"][0]:
         medians = [statistics.median(run[what] for run in runs[way]) for way in runs]
         print(f"| {what} | {' | '.join(f'{median:.3g}' for median in medians)} |")
-    cluster.forget(
-        NAMESPACE,
-        f"persistentvolume/{NAMESPACE}-docker-pv",
-        f"storageclass/{NAMESPACE}-local-volume",
-        f"persistentvolume/{NAMESPACE}-ours-data",
-        f"storageclass/{NAMESPACE}-ours-data",
-    )
-    cluster.forget(SUPPORT)
 
 
 if __name__ == "__main__":

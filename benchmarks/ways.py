@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from cdk8s import App, Chart, Cron, Size
+from cdk8s import Cron, Size
 
 from benchmarks.job import BUILDS, Job, Times, projects, read
 from benchmarks.restart import article, article_daemon
-from dindcache import DindDaemon, LocalVolume, PruneSchedule
+from dindcache import DindDaemon, PruneSchedule
 from dindcache.gitlab import GitLabCi
-from tests.framework.cluster import REGISTRY, ROOT, Client, Cluster
+from tests.framework.client import Client
+from tests.framework.site import Site
+from tests.framework.support import REGISTRY
 
 NAMESPACE = "dindcache-bench"
 CLIENT = "docker:29.9.3-cli"
@@ -63,14 +65,17 @@ def build_with_push(job: Job, command: str = "docker build") -> str:
 
 
 class Ways:
-    """All of them on one cluster: daemons on its first node, jobs on the second, the registry on the last."""
+    """All of them on one cluster: daemons on its first node, jobs on the second, the registry on the last.
 
-    def __init__(self, cluster: Cluster) -> None:
-        nodes = len(cluster.node_names)
+    :param site: Site of ``NAMESPACE``
+    """
+
+    def __init__(self, site: Site) -> None:
+        nodes = len(site.cluster.node_names)
         if nodes < 2:
             raise ValueError(f"cluster must have two nodes at least, one for the daemons and one for the jobs, got {nodes}")
-        self._cluster = cluster
-        self._jobs_node = cluster.node_names[1]
+        self._site, self._cluster = site, site.cluster
+        self._jobs_node = site.cluster.node_names[1]
         self._projects = projects()
 
     def set_up(self, *names: str) -> dict[str, Way]:
@@ -78,9 +83,6 @@ class Ways:
 
         The base image is built with our daemon, so ``dindcache`` must be one of them.
         """
-        self._cluster.create_namespace(NAMESPACE)
-        for directory in self._directories:
-            self._cluster.on_node(self._cluster.node_names[0], f"rm -rf {directory}; mkdir -p {directory}")
         makers: dict[str, Callable[[], Way]] = {
             "sidecar": lambda: Way(title="a fresh daemon for each job", run=self._sidecar(build_and_push)),
             "registry": lambda: Way(
@@ -95,19 +97,6 @@ class Ways:
         base = f"{REGISTRY}/bench/base"
         self._in_daemon(f"{self._projects}\ndocker build -q -t {base} {BUILDS}/base; docker push -q {base}")
         return ways
-
-    def tear_down(self) -> None:
-        """Remove all of it."""
-        self._cluster.kubectl("delete", "pod,statefulset", "--all", f"--namespace={NAMESPACE}", "--wait", "--grace-period=1")
-        names = [f"{NAMESPACE}-docker-pv", f"{NAMESPACE}-buildkit", f"{NAMESPACE}-dindcache-data"]
-        classes = [f"{NAMESPACE}-local-volume", f"{NAMESPACE}-dindcache-data"]
-        objects = [*(f"persistentvolume/{name}" for name in names), *(f"storageclass/{name}" for name in classes)]
-        self._cluster.forget(NAMESPACE, *objects)
-        self._cluster.on_node(self._cluster.node_names[0], f"rm -rf {' '.join(self._directories)}")
-
-    @property
-    def _directories(self) -> list[str]:
-        return [f"{ROOT}/bench-{name}" for name in ("article", "dindcache", "buildkit")]
 
     def _apply(self, *manifests: Any) -> None:
         # Not with cdk8s: jsii mixes up the answers of threads.
@@ -187,15 +176,16 @@ class Ways:
 
     def _article(self) -> Way:
         """The article's manifests, and its job."""
-        self._apply(*article(self._cluster))
+        directory = self._site.directory("article")
+        self._apply(*article(self._site, directory))
         self._cluster.rollout(NAMESPACE, "docker-dind")
-        client = self._client(article_daemon(), "client-article")
+        client = self._client(article_daemon(NAMESPACE), "client-article")
         return Way(
             title="the article's daemon",
             run=lambda job: client.sh(job.script(build_and_push(job))),
             empty=lambda: client.sh("docker system prune -af; docker builder prune -af"),
             weekend=lambda: self._cluster.run_now(NAMESPACE, "docker-dind-clear-cache"),
-            directory=f"{ROOT}/bench-article",
+            directory=directory,
         )
 
     def _client(self, daemon: DindDaemon, name: str) -> Client:
@@ -206,24 +196,10 @@ class Ways:
 
     def _dindcache(self) -> Way:
         """A daemon of ours, and jobs that extend ``.docker-build``."""
-        chart = Chart(App(), "dindcache", namespace=NAMESPACE, disable_resource_name_hashes=True)
-        volume = LocalVolume(
-            chart,
-            "dindcache-data",
-            hostname=self._cluster.hostnames[0],
-            path=f"{ROOT}/bench-dindcache",
-            storage=Size.gibibytes(10),
-        )
-        daemon = DindDaemon(
-            chart,
-            "dindcache",
-            volume=volume,
-            registry_mirrors=self._cluster.registry_mirrors,
-            insecure_registries=[REGISTRY],
-        )
+        chart = self._site.chart("dindcache")
+        daemon = self._site.add_daemon(chart, "dindcache", storage=Size.gibibytes(10))
         PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.weekly())
-        self._cluster.apply(chart)
-        self._cluster.rollout(NAMESPACE, "dindcache")
+        self._site.start(chart)
         client = self._client(daemon, "client-dindcache")
         jobs = yaml.safe_load(GitLabCi(daemon=daemon).template())
         return Way(
@@ -231,7 +207,7 @@ class Ways:
             run=lambda job: client.sh(job.script(from_template(jobs, job))),
             empty=lambda: self._in_daemon("docker system prune -af; docker builder prune -af"),
             weekend=lambda: self._cluster.run_now(NAMESPACE, "dindcache-clear-cache"),
-            directory=f"{ROOT}/bench-dindcache",
+            directory=self._site.directory("dindcache"),
         )
 
     def _floor(self) -> Way:
@@ -240,13 +216,13 @@ class Ways:
             title="the floor: on the daemon's own socket",
             run=lambda job: self._in_daemon(job.script(build_with_push(job))),
             empty=lambda: self._in_daemon("docker system prune -af; docker builder prune -af"),
-            directory=f"{ROOT}/bench-dindcache",
+            directory=self._site.directory("dindcache"),
         )
 
     def _buildx(self) -> Way:
         """The Kubernetes driver of buildx, which makes a StatefulSet of BuildKit with a claim; jobs find it by its name."""
         text = KUBERNETES.read_text().replace("NAMESPACE", NAMESPACE)
-        text = text.replace("DIRECTORY", f"{ROOT}/bench-buildkit").replace("HOSTNAME", self._cluster.hostnames[0])
+        text = text.replace("DIRECTORY", self._site.directory("buildkit")).replace("HOSTNAME", self._cluster.hostnames[0])
         self._apply(*yaml.safe_load_all(text))
         container = {"name": "build", "image": CLIENT, "command": ["sh", "-c", "trap exit TERM; while :; do sleep 1; done"]}
         self._apply(self._pod("client-buildx", serviceAccountName="buildx", containers=[container]))
@@ -279,7 +255,7 @@ class Ways:
             title="buildx, Kubernetes driver, a volume",
             run=lambda job: self._exec(pod, job.script(steps(job))),
             empty=lambda: self._exec(pod, "docker buildx prune --builder bench -af"),
-            directory=f"{ROOT}/bench-buildkit",
+            directory=self._site.directory("buildkit"),
         )
 
 

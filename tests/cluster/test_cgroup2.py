@@ -1,12 +1,16 @@
 """cgroup v2, in a throw-away virtual machine: ``--vm PROGRAM`` runs ``PROGRAM SCRIPT MEMORY`` as a privileged container."""
 
 import os
+import shlex
 import subprocess
-from pathlib import Path
+from typing import Any
 
 import pytest
+from cdk8s import App, Chart, Size
 
-SCRIPTS = Path(__file__).parent.parent.parent / "dindcache" / "scripts"
+from dindcache import DindDaemon, LocalVolume, NoTls
+
+APP = "docker-dind"
 DRIVER = r"""
 export DOCKER_HOST=unix:///var/run/docker.sock
 cgroup=/sys/fs/cgroup/kubepods.slice/kubepods-pod1.slice/cri-containerd-c1.scope
@@ -34,21 +38,60 @@ kill "$before"
 """
 
 
+def write(path: str, text: str) -> str:
+    return f"mkdir -p {path.rpartition('/')[0]}; cat >{path} <<'END-OF-FILE'\n{text.rstrip()}\nEND-OF-FILE\n"
+
+
+def volumes(pod: dict[str, Any], files: dict[str, str]) -> str:
+    """Create the pod's volumes under /volumes, as the kubelet does."""
+    script = ""
+    for volume in pod["volumes"]:
+        directory = f"/volumes/{volume['name']}"
+        script += f"mkdir -p {directory}\n"
+        for item in volume.get("configMap", {}).get("items", []):
+            script += write(f"{directory}/{item['path']}", files[item["key"]])
+    return script
+
+
+def start(container: dict[str, Any]) -> str:
+    """Mount a container's volumes and become its command, as its runtime does."""
+    script = "set -e\n"
+    for mount in container["volumeMounts"]:
+        source = shlex.quote(f"/volumes/{mount['name']}/{mount.get('subPath', '')}")
+        target = shlex.quote(mount["mountPath"])
+        script += f"mkdir -p {target}; mount --bind {source} {target}\n"
+        if mount.get("readOnly"):
+            script += f"mount -o remount,bind,ro {target}\n"
+    script += "".join(f"export {variable['name']}={shlex.quote(variable['value'])}\n" for variable in container["env"])
+    return f"{script}exec {shlex.join([*container['command'], *container.get('args', [])])}\n"
+
+
+def pod_script() -> str:
+    """Run the pod of a synthesized daemon, next to the driver."""
+    chart = Chart(App(), "cgroup2", namespace="cgroup2", disable_resource_name_hashes=True)
+    volume = LocalVolume(chart, "docker", hostname="node1", path="/data", storage=Size.gibibytes(5))
+    DindDaemon(chart, APP, volume=volume, tls=NoTls(), disk_guard=False)
+    objects = {manifest["kind"]: manifest for manifest in chart.to_json()}
+    pod = objects["Deployment"]["spec"]["template"]["spec"]
+    (lock,), (engine,) = pod["initContainers"], pod["containers"]
+    return (
+        volumes(pod, objects["ConfigMap"]["data"])
+        + write("/pod/init-container", start(lock))
+        + write("/pod/driver", DRIVER)
+        + "unshare -m -p -f --mount-proc sh /pod/init-container || exit\n"
+        + "sh /pod/driver &\n"
+        + start(engine)
+    )
+
+
 @pytest.fixture(scope="module")
 def lines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What the driver said beside a daemon with 500 MiB."""
+    """Lines that the driver printed next to a daemon with 500 MiB."""
     vm = request.config.getoption("--vm")
     if not vm:
         pytest.skip("needs --vm=PROGRAM, a virtual machine with cgroup v2")
     script = tmp_path_factory.mktemp("vm") / "script"
-    files = {**{path.name: path.read_text() for path in SCRIPTS.glob("*.sh")}, "driver.sh": DRIVER}
-    script.write_text(
-        "mkdir -p /etc/dindcache /var/lib/docker\n"
-        + "".join(f"cat >/etc/dindcache/{name} <<'END-OF-FILE'\n{text}END-OF-FILE\n" for name, text in files.items())
-        + "export DOCKER_TLS_CERTDIR=\n"
-        + "sh /etc/dindcache/driver.sh &\n"
-        + "exec sh /etc/dindcache/lock.sh sh /etc/dindcache/start.sh 2375 0 0 --tls=false\n"
-    )
+    script.write_text(pod_script())
     done = subprocess.run(
         [vm, script, "500M"], capture_output=True, text=True, timeout=1000, check=False, env={**os.environ, "VM_SECONDS": "900"}
     )

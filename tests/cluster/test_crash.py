@@ -3,32 +3,31 @@
 import os
 import random
 import time
-from collections.abc import Iterator
 
 import pytest
-from cdk8s import App, Chart, Duration, Size
+from cdk8s import Duration, Size
 from cdk8s_plus_27 import ContainerResources, MemoryResources
 
-from dindcache import AddressPool, DindDaemon, Engine, LocalVolume, Ulimit
-from tests.framework.cluster import REGISTRY, ROOT, Client, Cluster
+from dindcache import AddressPool, DindDaemon, Engine, Ulimit
+from tests.framework.client import Client
+from tests.framework.cluster import Cluster
+from tests.framework.site import APP, Site
 
 NAMESPACE = "dindcache-crash"
-APP = "docker-dind"
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 KILLS = int(os.environ.get("KILLS", "3"))  # make soak sets 100
 
 
 @pytest.fixture(scope="module")
-def daemon(cluster: Cluster) -> Iterator[DindDaemon]:
-    # A file system of its own, so that a full one is the daemon's alone.
-    directory = f"{ROOT}/crash"
-    cluster.mount_disk(directory, "size=600m")
-    cluster.create_namespace(NAMESPACE)
-    chart = Chart(App(), "crash", namespace=NAMESPACE, disable_resource_name_hashes=True)
-    daemon = DindDaemon(
-        chart,
-        APP,
-        volume=LocalVolume(chart, "docker", hostname=cluster.hostnames[0], path=directory, storage=Size.mebibytes(600)),
+def filler(site: Site) -> str:
+    """Path of a file on the daemon's disk, a file system of its own, so that only this daemon has a full one."""
+    return f"{site.directory(disk='size=600m')}/filler"
+
+
+@pytest.fixture(scope="module")
+def daemon(site: Site, filler: str) -> DindDaemon:
+    return site.daemon(
+        storage=Size.mebibytes(600),
         engine=Engine(
             address_pools=[AddressPool(base="172.30.0.0/16")],
             ulimits={"nofile": Ulimit(soft=1024, hard=4096)},
@@ -38,21 +37,14 @@ def daemon(cluster: Cluster) -> Iterator[DindDaemon]:
             settings={"debug": True},
         ),
         drain_timeout=Duration.minutes(2),
-        disk_guard=False,  # it would make room
-        registry_mirrors=cluster.registry_mirrors,
-        insecure_registries=[REGISTRY],
+        disk_guard=False,  # it would reclaim space
         resources=ContainerResources(memory=MemoryResources(limit=Size.mebibytes(1000))),
     )
-    cluster.apply(chart)
-    cluster.rollout(NAMESPACE, APP)
-    yield daemon
-    cluster.forget(NAMESPACE, f"persistentvolume/{NAMESPACE}-docker", f"storageclass/{NAMESPACE}-docker")
-    cluster.forget_disk(directory)
 
 
 @pytest.fixture(scope="module")
-def client(cluster: Cluster, daemon: DindDaemon) -> Client:
-    return Client(cluster, daemon, NAMESPACE, cluster.node_names[-1])
+def client(site: Site, daemon: DindDaemon) -> Client:
+    return site.client(daemon)
 
 
 def renew(cluster: Cluster, client: Client) -> None:
@@ -93,7 +85,7 @@ RUN sleep 2; cat source >first\nRUN sleep 2; date >second\n' >Dockerfile"""
 
 
 @pytest.mark.parametrize("connected", [True, False])
-def test_a_hung_engine_is_replaced(cluster, client, fresh, connected):
+def test_a_hung_engine_is_replaced(cluster, client, fresh, processors, connected):
     follower = client.start("docker events") if connected else None
     (pod,) = cluster.pods(NAMESPACE, APP)
     before = cluster.restarts(NAMESPACE, APP)
@@ -107,7 +99,7 @@ def test_a_hung_engine_is_replaced(cluster, client, fresh, connected):
         follower.communicate()
 
 
-def test_a_busy_engine_is_left_alone(cluster, client, fresh):
+def test_a_busy_engine_is_not_restarted(cluster, client, fresh, processors):
     client.sh(
         """mkdir -p /tmp/busy; cd /tmp/busy
         printf 'FROM busybox:latest\nARG number\nRUN sleep 0; timeout 45 sh -c "while :; do :; done" || :\n' >Dockerfile"""
@@ -141,26 +133,26 @@ def test_what_takes_too_much_memory_dies_alone(cluster, client, fresh, command):
     assert client.cached_steps("/tmp/modest", "modest") == {"2/4", "3/4", "4/4"}
 
 
-def test_a_full_disk_fails_builds_and_nothing_else(cluster, client, fresh):
+def test_a_full_disk_fails_builds_and_nothing_else(cluster, client, fresh, filler):
     client.write_project("/tmp/kept")
     client.cached_steps("/tmp/kept", "kept")
     node_name = cluster.node_names[0]
-    cluster.on_node(node_name, f"dd if=/dev/zero of={ROOT}/crash/filler bs=1M 2>/dev/null || :")
+    cluster.on_node(node_name, f"dd if=/dev/zero of={filler} bs=1M 2>/dev/null || :")
     client.write_project("/tmp/full")
     done = client.run("docker build /tmp/full")
     assert done.returncode != 0
     assert "no space left on device" in done.stderr
     cluster.rollout(NAMESPACE, APP, seconds=10)
     assert cluster.restarts(NAMESPACE, APP) == 0
-    cluster.on_node(node_name, f"rm {ROOT}/crash/filler")
+    cluster.on_node(node_name, f"rm {filler}")
     assert client.cached_steps("/tmp/kept", "kept") == {"2/4", "3/4", "4/4"}
     assert client.cached_steps("/tmp/full", "full") == {"2/4"}  # the same command in both
 
 
-def test_the_lock_needs_no_room(cluster, client, fresh):
+def test_the_lock_needs_no_space(cluster, client, fresh, filler):
     client.write_project("/tmp/kept")
     client.cached_steps("/tmp/kept", "kept")
-    cluster.on_node(cluster.node_names[0], f"dd if=/dev/zero of={ROOT}/crash/filler bs=1M 2>/dev/null || :")
+    cluster.on_node(cluster.node_names[0], f"dd if=/dev/zero of={filler} bs=1M 2>/dev/null || :")
     cluster.delete_pod(NAMESPACE, APP)
 
     def waited() -> bool:
@@ -168,7 +160,7 @@ def test_the_lock_needs_no_room(cluster, client, fresh):
         return bool(status["state"].get("terminated", {}).get("reason") == "Completed")
 
     cluster.wait(waited, "the lock is free on a full disk")
-    cluster.on_node(cluster.node_names[0], f"rm {ROOT}/crash/filler")
+    cluster.on_node(cluster.node_names[0], f"rm {filler}")
     cluster.rollout(NAMESPACE, APP)
     assert client.cached_steps("/tmp/kept", "kept") == {"2/4", "3/4", "4/4"}
 

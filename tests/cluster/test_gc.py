@@ -1,17 +1,14 @@
 """The build cache within its budget, as three releases of the engine and two image stores have it."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
-from cdk8s import App, Chart, Duration, Size
+from cdk8s import Duration, Size
 
-from dindcache import DindDaemon, Engine, BuildCache, ImageStore, LocalVolume, CacheRule
-from tests.framework.cluster import ROOT, Client, Cluster
+from dindcache import BuildCache, CacheRule, Engine, ImageStore
+from tests.framework.site import APP, Site
 
 NAMESPACE = "dindcache-gc"
-APP = "docker-dind"
-PATH = f"{ROOT}/gc"
 # In MiB: four projects are within the budget of the build cache, a fifth is not.
 LAYER, RESERVED, MAX_USED, MIN_FREE, VOLUME = 32, 60, 150, 120, 600
 
@@ -19,35 +16,26 @@ LAYER, RESERVED, MAX_USED, MIN_FREE, VOLUME = 32, 60, 150, 120, 600
 class Builder:
     """One volume, on a file system of its own, the engine that has it, and a client of it."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster = cluster
+    def __init__(self, site: Site) -> None:
+        self.site, self.cluster = site, site.cluster
+        self.path = site.directory(disk=f"size={VOLUME}m")
 
     def give(self, image: str, store: ImageStore) -> None:
-        chart = Chart(App(), "gc", namespace=NAMESPACE, disable_resource_name_hashes=True)
-        volume = LocalVolume(chart, "docker", hostname=self.cluster.hostnames[0], path=PATH, storage=Size.mebibytes(VOLUME))
         older = "27" in image
-        collection = BuildCache(
-            reserved_space=None if older else Size.mebibytes(RESERVED),
-            max_used_space=Size.mebibytes(MAX_USED),
-            min_free_space=None if older else Size.mebibytes(MIN_FREE),
-            sources=CacheRule(unused_for=Duration.minutes(90), when_larger_than=Size.mebibytes(31)),
-            cache_mounts=CacheRule(unused_for=Duration.days(14), when_larger_than=Size.mebibytes(30)),
-        )
-        daemon = DindDaemon(
-            chart,
-            APP,
-            volume=volume,
+        daemon = self.site.daemon(
+            storage=Size.mebibytes(VOLUME),
             image=image,
             engine=Engine(image_store=store),
-            build_cache=collection,
-            disk_guard=False,  # which makes room before the engine does
-            drain_timeout=Duration.seconds(0),
-            registry_mirrors=self.cluster.registry_mirrors,
-            insecure_registries=self.cluster.mirror_hosts,
+            build_cache=BuildCache(
+                reserved_space=None if older else Size.mebibytes(RESERVED),
+                max_used_space=Size.mebibytes(MAX_USED),
+                min_free_space=None if older else Size.mebibytes(MIN_FREE),
+                sources=CacheRule(unused_for=Duration.minutes(90), when_larger_than=Size.mebibytes(31)),
+                cache_mounts=CacheRule(unused_for=Duration.days(14), when_larger_than=Size.mebibytes(30)),
+            ),
+            disk_guard=False,  # which reclaims space before the engine does
         )
-        self.cluster.apply(chart)
-        self.cluster.rollout(NAMESPACE, APP)
-        self.client = Client(self.cluster, daemon, NAMESPACE, self.cluster.node_names[-1])
+        self.client = self.site.client(daemon)
         self.client.wait_for_daemon()
 
     def restart(self) -> None:
@@ -85,9 +73,13 @@ EOF
     def records(self) -> set[str]:
         return set(re.findall(r"^ID:\s+(\S+)", self.client.sh("docker buildx du --verbose"), re.MULTILINE))
 
+    def on_node(self, script: str) -> str:
+        """Run a script on the daemon's node, in the directory of the file system."""
+        return self.cluster.on_node(self.cluster.node_names[0], f"cd {self.path}; {script}")
+
     def free(self) -> int:
         """The MiB of the file system."""
-        return int(self.cluster.on_node(self.cluster.node_names[0], f"df -Pm {PATH} | tail -n 1").split()[3])
+        return int(self.on_node("df -Pm . | tail -n 1").split()[3])
 
     def rules(self) -> list[dict[str, str]]:
         """What the engine goes by: the fields of each rule that are not empty."""
@@ -96,12 +88,8 @@ EOF
 
 
 @pytest.fixture(scope="module")
-def builder(cluster: Cluster) -> Iterator[Builder]:
-    cluster.mount_disk(PATH, f"size={VOLUME}m")
-    cluster.create_namespace(NAMESPACE)
-    yield Builder(cluster)
-    cluster.forget(NAMESPACE, f"persistentvolume/{NAMESPACE}-docker", f"storageclass/{NAMESPACE}-docker")
-    cluster.forget_disk(PATH)
+def builder(site: Site) -> Builder:
+    return Builder(site)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +130,7 @@ def test_what_is_left_free_is_measured_on_the_file_system_and_a_restart_keeps_th
     first, *_, last = builder.build_six("free")
     # Three layers have to go for it, where the budget alone would take two.
     filler = builder.free() - MIN_FREE + int(2.5 * LAYER)
-    builder.cluster.on_node(builder.cluster.node_names[0], f"dd if=/dev/zero of={PATH}/filler bs=1M count={filler} 2>/dev/null")
+    builder.on_node(f"dd if=/dev/zero of=filler bs=1M count={filler} 2>/dev/null")
 
     def collected() -> bool:
         # It looks after a build, and not within a minute of the last time.
@@ -151,7 +139,7 @@ def test_what_is_left_free_is_measured_on_the_file_system_and_a_restart_keeps_th
 
     builder.cluster.wait(collected, "the disk has its free space back", seconds=180)
     assert builder.client.build_cache() >= RESERVED
-    builder.cluster.on_node(builder.cluster.node_names[0], f"rm {PATH}/filler")
+    builder.on_node("rm filler")
     kept = builder.records()
     builder.restart()
     assert builder.records() == kept

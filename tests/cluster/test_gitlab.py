@@ -1,17 +1,17 @@
 """Job pods as a GitLab Runner makes them of its configuration, in another namespace than the daemon's."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
 import tomli
 import yaml
 from cdk8s import Duration, Yaml
 
-from dindcache import DindDaemon
-from dindcache.gitlab import GitLabRunner, GitLabCi
-from tests.framework.cluster import REGISTRY, Cluster
-from tests.framework.jobs import daemon_of_jobs
+from dindcache import DindDaemon, SelfIssued
+from dindcache.gitlab import GitLabCi, GitLabRunner
+from tests.framework.cluster import Cluster
+from tests.framework.site import APP, Site
+from tests.framework.support import REGISTRY
 
 NAMESPACE, JOBS = "dindcache-gitlab", "dindcache-gitlab-jobs"
 COMPOSE = """services:
@@ -31,9 +31,8 @@ CMD cat /before
 
 
 @pytest.fixture(scope="module")
-def daemon(cluster: Cluster) -> Iterator[DindDaemon]:
-    with daemon_of_jobs(cluster, NAMESPACE, JOBS) as daemon:
-        yield daemon
+def daemon(site: Site) -> DindDaemon:
+    return site.daemon(tls=SelfIssued(client_namespaces=[JOBS]), drain_timeout=Duration.seconds(30))
 
 
 def run_job(cluster: Cluster, daemon: DindDaemon, name: str, script: str, *, labelled: bool = True, fails: bool = False) -> str:
@@ -146,11 +145,11 @@ def test_a_job_without_a_daemon_says_what_is_wrong(cluster, daemon):
         script = f"{setup}\n{from_template(daemon, '.docker', 4, wait=5)}"
         return run_job(cluster, daemon, name, script, labelled=labelled, fails=True)
 
-    assert "no such name: the Service is gone" in said("no-name", f"export DOCKER_HOST=tcp://nobody.{NAMESPACE}.svc:2376")
+    assert "no such name: the Service does not exist" in said("no-name", f"export DOCKER_HOST=tcp://nobody.{NAMESPACE}.svc:2376")
     assert "no trust: " in said("no-certificate", "export DOCKER_CERT_PATH=/nowhere")
     assert "no answer: " in said("no-label", ":", labelled=False)
-    cluster.kubectl("scale", f"--namespace={NAMESPACE}", "deployment/docker-dind", "--replicas=0")
-    cluster.wait(lambda: not cluster.pods(NAMESPACE, "docker-dind"), "the daemon is gone")
+    cluster.kubectl("scale", f"--namespace={NAMESPACE}", f"deployment/{APP}", "--replicas=0")
+    cluster.wait(lambda: not cluster.pods(NAMESPACE, APP), "the daemon is gone")
     assert "refused: no daemon is ready; waited" in said("no-daemon", ":")
-    cluster.kubectl("scale", f"--namespace={NAMESPACE}", "deployment/docker-dind", "--replicas=1")
-    cluster.rollout(NAMESPACE, "docker-dind")
+    cluster.kubectl("scale", f"--namespace={NAMESPACE}", f"deployment/{APP}", "--replicas=1")
+    cluster.rollout(NAMESPACE, APP)

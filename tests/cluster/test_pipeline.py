@@ -6,11 +6,12 @@ from collections.abc import Iterator
 import pytest
 from cdk8s import Duration
 
-from dindcache import DindDaemon
+from dindcache import DindDaemon, SelfIssued
 from dindcache.gitlab import GitLabCi
-from tests.framework.cluster import REGISTRY, Client, Cluster
-from tests.framework.jobs import daemon_of_jobs
+from tests.framework.client import Client
 from tests.framework.pipeline import Project, missing, relay
+from tests.framework.site import APP, Site
+from tests.framework.support import REGISTRY
 
 NAMESPACE, JOBS = "dindcache-pipeline", "dindcache-pipeline-jobs"
 IMAGE = f"{REGISTRY}/pipeline"
@@ -28,17 +29,18 @@ variables:
 """
 
 
-@pytest.fixture(scope="module")
-def daemon(cluster: Cluster) -> Iterator[DindDaemon]:
-    if missing():
-        pytest.skip(f"needs {', '.join(missing())} on this machine")
-    with daemon_of_jobs(cluster, NAMESPACE, JOBS) as daemon:
-        yield daemon
+if missing():
+    pytest.skip(f"needs {', '.join(missing())} on this machine", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
-def client(cluster: Cluster, daemon: DindDaemon) -> Client:
-    return Client(cluster, daemon, JOBS, cluster.node_names[-1])
+def daemon(site: Site) -> DindDaemon:
+    return site.daemon(tls=SelfIssued(client_namespaces=[JOBS]), drain_timeout=Duration.seconds(30))
+
+
+@pytest.fixture(scope="module")
+def client(site: Site, daemon: DindDaemon) -> Client:
+    return site.client(daemon, JOBS)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +135,7 @@ build:
     DOCKER_BUILD_FILE: Slow
 """
     project.commit({".gitlab-ci.yml": BUILD + job, "Slow": "FROM busybox\nRUN sleep 12; date >built\n"})
-    cluster.delete_pod(NAMESPACE, "docker-dind")
+    cluster.delete_pod(NAMESPACE, APP)
     process = project.start()
     assert process.stdout
     seen = ""
@@ -141,7 +143,7 @@ build:
         line = process.stdout.readline()
         assert line, seen
         seen += line
-    cluster.signal(NAMESPACE, "docker-dind", "dockerd", "KILL")
+    cluster.signal(NAMESPACE, APP, "dockerd", "KILL")
     output, _ = process.communicate(timeout=200)
     print(seen, output)
     assert process.returncode == 0
@@ -166,7 +168,8 @@ run:
     assert any("> running" in line for line in process.stdout)
     assert len(client.sh("docker ps --quiet").split()) == 3
     project.cancel(process)
-    left = "docker ps --all --quiet; docker network ls --quiet --filter type=custom; docker volume ls --quiet"
+    volumes = "docker volume ls --quiet | sed '/^dindcache-/d'"  # the disk guard's own
+    left = f"docker ps --all --quiet; docker network ls --quiet --filter type=custom; {volumes}"
     client.cluster.wait(lambda: client.sh(left) == "data\n", "nothing is left that is the job's own", seconds=120)
 
 
@@ -192,6 +195,6 @@ def test_two_jobs_of_one_commit_at_once_do_not_meet(client, project):
 def test_without_a_daemon_the_job_ends_and_says_so(cluster, project):
     job = "build:\n  extends: .docker-build\n  stage: test\n  variables: {DINDCACHE_WAIT: 5}\n"
     project.commit({".gitlab-ci.yml": BUILD + job})
-    cluster.kubectl("scale", f"--namespace={NAMESPACE}", "deployment/docker-dind", "--replicas=0")
-    cluster.wait(lambda: not cluster.pods(NAMESPACE, "docker-dind"), "the daemon is gone")
+    cluster.kubectl("scale", f"--namespace={NAMESPACE}", f"deployment/{APP}", "--replicas=0")
+    cluster.wait(lambda: not cluster.pods(NAMESPACE, APP), "the daemon is gone")
     assert re.search(r"dindcache: tcp://127.0.0.1:\d+: no answer.*; waited \d+ s", project.run(fails=True))

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
-from cdk8s import App, Chart, Duration, Size
+from cdk8s import Duration, Size
 
-from dindcache import DindDaemon, Engine, ImageStore, Retention, LocalVolume, NoTls
-from tests.framework.cluster import ROOT, Client, Cluster
+from dindcache import Engine, ImageStore, NoTls, Retention
+from tests.framework.client import Client
+from tests.framework.cluster import ROOT, Cluster
+from tests.framework.site import new_site
 
 NAMESPACE = "dindcache-pressure"
 # With the oldest engine and the newest.
@@ -17,40 +19,26 @@ SECONDS = 5  # old, in this test
 
 @pytest.fixture(scope="module")
 def clients(cluster: Cluster) -> Iterator[dict[str, Client]]:
-    cluster.create_namespace(NAMESPACE)
-    daemons = {}
-    for name in STORES:
-        path = f"{ROOT}/pressure/{name}"
-        cluster.mount_disk(path, "size=1500m,nr_inodes=20000")
-        chart = Chart(App(), name, namespace=NAMESPACE, disable_resource_name_hashes=True)
-        daemons[name] = DindDaemon(
-            chart,
-            name,
-            volume=LocalVolume(chart, f"{name}-data", hostname=cluster.hostnames[0], path=path, storage=Size.mebibytes(1500)),
-            image=IMAGES[name],
-            tls=NoTls(),
-            engine=Engine(image_store=ImageStore(name)),
-            retention=Retention(images=["kept*"], max_job_duration=Duration.seconds(SECONDS)),
-            drain_timeout=Duration.seconds(5),
-            registry_mirrors=cluster.registry_mirrors,
-            insecure_registries=cluster.mirror_hosts,
-        )
-        cluster.apply(chart)
-    for name in STORES:
-        cluster.rollout(NAMESPACE, name)
-    yield {name: Client(cluster, daemons[name], NAMESPACE, cluster.node_names[-1], f"client-{name}") for name in STORES}
-    restarts = [cluster.restarts(NAMESPACE, name) for name in STORES]
-    objects = [f"{kind}/{NAMESPACE}-{name}-data" for name in STORES for kind in ("persistentvolume", "storageclass")]
-    cluster.forget(NAMESPACE, *objects)
-    for name in STORES:
-        cluster.forget_disk(f"{ROOT}/pressure/{name}")
-    cluster.on_node(cluster.node_names[0], f"rmdir {ROOT}/pressure")
-    assert restarts == [0, 0]
+    with new_site(cluster, NAMESPACE) as site:
+        daemons = {
+            name: site.daemon(
+                name,
+                disk="size=1500m,nr_inodes=20000",
+                storage=Size.mebibytes(1500),
+                image=IMAGES[name],
+                tls=NoTls(),
+                engine=Engine(image_store=ImageStore(name)),
+                retention=Retention(images=["kept*"], max_job_duration=Duration.seconds(SECONDS)),
+            )
+            for name in STORES
+        }
+        yield {name: site.client(daemons[name], name=f"client-{name}") for name in STORES}
+        assert [cluster.restarts(NAMESPACE, name) for name in STORES] == [0, 0]
 
 
 def free(cluster: Cluster, name: str) -> tuple[float, float]:
     """Percent of the room and of the inodes."""
-    numbers = cluster.on_node(cluster.node_names[0], f"stat -f -c '%b %a %c %d' {ROOT}/pressure/{name}")
+    numbers = cluster.on_node(cluster.node_names[0], f"stat -f -c '%b %a %c %d' {ROOT}/{NAMESPACE}/{name}")
     blocks, available, inodes, free_inodes = map(int, numbers.split())
     return 100 * available / blocks, 100 * free_inodes / inodes
 
@@ -65,7 +53,7 @@ def images(client: Client) -> set[str]:
 
 def fill(cluster: Cluster, name: str, percent: int) -> None:
     """Leave so much of the room, with a file that is not the engine's."""
-    filler = f"{ROOT}/pressure/{name}/filler"
+    filler = f"{ROOT}/{NAMESPACE}/{name}/filler"
     cluster.on_node(cluster.node_names[0], f"rm -f {filler}")
     megabytes = int((free(cluster, name)[0] - percent) * 15)
     cluster.on_node(cluster.node_names[0], f"dd if=/dev/zero of={filler} bs=1M count={megabytes} 2>/dev/null")
@@ -124,7 +112,7 @@ def test_files_are_relieved_too(cluster, clients):
     fill(cluster, name, 60)
     build(client, "files:1", "mkdir /files; cd /files; for file in $(seq 4000); do echo a >$file; done")
     files = int((free(cluster, name)[1] - 8) * 200)
-    directory = f"{ROOT}/pressure/{name}/files"
+    directory = f"{ROOT}/{NAMESPACE}/{name}/files"
     cluster.on_node(cluster.node_names[0], f"mkdir {directory}; cd {directory}; seq {files} | xargs touch")
     # The image may be too young at first, and what did not help is not tried again for a minute.
     cluster.wait(lambda: free(cluster, name)[1] > 10, "there are inodes", seconds=200)

@@ -4,10 +4,12 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from cdk8s import App, Chart, Cron, Duration, Size
+from cdk8s import Cron, Duration
 
-from dindcache import DindDaemon, Engine, ImageStore, Retention, LocalVolume, NoTls, PruneSchedule
-from tests.framework.cluster import ROOT, Client, Cluster
+from dindcache import DindDaemon, Engine, ImageStore, NoTls, PruneSchedule, Retention
+from tests.framework.client import Client
+from tests.framework.cluster import Cluster
+from tests.framework.site import new_site
 
 NAMESPACE = "dindcache-prune"
 NAMES = ["dind27-overlay2", "dind28-containerd", "dind29-overlay2", "dind29-containerd"]
@@ -40,35 +42,26 @@ docker images -q --filter dangling=true"""
 
 @pytest.fixture(scope="module")
 def daemons(cluster: Cluster) -> Iterator[dict[str, DindDaemon]]:
-    cluster.create_namespace(NAMESPACE)
-    daemons = {}
-    for name in NAMES:
-        path = f"{ROOT}/prune/{name}"
-        cluster.on_node(cluster.node_names[0], f"rm -rf {path}; mkdir -p {path}")
-        chart = Chart(App(), name, namespace=NAMESPACE, disable_resource_name_hashes=True)
-        release, store = name.removeprefix("dind").split("-")
-        daemons[name] = daemon = DindDaemon(
-            chart,
-            name,
-            volume=LocalVolume(chart, f"{name}-data", hostname=cluster.hostnames[0], path=path, storage=Size.gibibytes(5)),
-            image=f"docker:{release}-dind",
-            tls=NoTls(),
-            engine=Engine(image_store=ImageStore(store)),
-            retention=Retention(images=["registry.example/*/*:1"], max_job_duration=Duration.seconds(BUSY)),
-            disk_guard=False,  # which would remove what is as old when the node's disk is nearly full
-            drain_timeout=Duration.seconds(5),
-            registry_mirrors=cluster.registry_mirrors,
-            insecure_registries=cluster.mirror_hosts,
-        )
-        for schedule, seconds in (("patient", PATIENT), ("busy", BUSY)):
-            PruneSchedule(chart, schedule, daemon=daemon, schedule=Cron.annually(), unused_for=Duration.seconds(seconds))
-        cluster.apply(chart)
-    for name in NAMES:
-        cluster.rollout(NAMESPACE, name)
-    yield daemons
-    objects = [f"{kind}/{NAMESPACE}-{name}-data" for name in NAMES for kind in ("persistentvolume", "storageclass")]
-    cluster.forget(NAMESPACE, *objects)
-    cluster.on_node(cluster.node_names[0], f"rm -rf {ROOT}/prune")
+    with new_site(cluster, NAMESPACE) as site:
+        daemons = {}
+        for name in NAMES:
+            chart = site.chart(name)
+            release, store = name.removeprefix("dind").split("-")
+            daemons[name] = daemon = site.add_daemon(
+                chart,
+                name,
+                image=f"docker:{release}-dind",
+                tls=NoTls(),
+                engine=Engine(image_store=ImageStore(store)),
+                retention=Retention(images=["registry.example/*/*:1"], max_job_duration=Duration.seconds(BUSY)),
+                disk_guard=False,  # which would remove what is as old when the node's disk is nearly full
+            )
+            for schedule, seconds in (("patient", PATIENT), ("busy", BUSY)):
+                PruneSchedule(chart, schedule, daemon=daemon, schedule=Cron.annually(), unused_for=Duration.seconds(seconds))
+            cluster.apply(chart)
+        for name in NAMES:
+            cluster.rollout(NAMESPACE, name)
+        yield daemons
 
 
 def prune(cluster: Cluster, name: str, schedule: str, job: str) -> None:

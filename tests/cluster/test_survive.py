@@ -2,59 +2,44 @@
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from cdk8s import App, Chart, Duration, Size, Yaml
+from cdk8s import Chart, Duration, Yaml
 
-from dindcache import DindDaemon, LocalVolume
-from tests.framework.cluster import REGISTRY, ROOT, Client, Cluster
+from tests.framework.client import Client
+from tests.framework.cluster import Cluster
+from tests.framework.site import Site
+from tests.framework.support import REGISTRY
 
 NAMESPACE = "dindcache-survive"
-APP = "docker-dind"
+APP = "survive-dind"  # a drain of the node selects pods by this name in every namespace
 SLOW = "FROM busybox:latest\nRUN head -c 1000000 /dev/urandom >/dependencies\nCOPY source .\nRUN sleep 20; cat source >result\n"
 
 
-def survive_chart(
-    cluster: Cluster, *, image: str = "docker:29.9.3-dind", drain: Duration | None = None
-) -> tuple[Chart, DindDaemon]:
-    chart = Chart(App(), "survive", namespace=NAMESPACE, disable_resource_name_hashes=True)
-    volume = LocalVolume(chart, "docker", hostname=cluster.hostnames[0], path=f"{ROOT}/survive", storage=Size.gibibytes(5))
-    daemon = DindDaemon(
-        chart,
-        APP,
-        volume=volume,
-        image=image,
-        drain_timeout=drain or Duration.minutes(4),
-        registry_mirrors=cluster.registry_mirrors,
-        insecure_registries=[REGISTRY],
-    )
-    return chart, daemon
+def node(cluster: Cluster) -> int:
+    """Return the number of a node that nothing else needs, since it is drained."""
+    return 1 if len(cluster.node_names) > 2 else 0
+
+
+def survive_chart(site: Site, *, image: str = "docker:29.9.3-dind", drain_seconds: int = 240) -> Chart:
+    chart = site.chart(APP)
+    drain_timeout = Duration.seconds(drain_seconds)
+    site.add_daemon(chart, APP, node=node(site.cluster), image=image, drain_timeout=drain_timeout)
+    return chart
 
 
 @pytest.fixture(scope="module")
-def daemon(cluster: Cluster) -> Iterator[DindDaemon]:
-    cluster.on_node(cluster.node_names[0], f"rm -rf {ROOT}/survive; mkdir -p {ROOT}/survive")
-    cluster.create_namespace(NAMESPACE)
-    chart, daemon = survive_chart(cluster)
-    cluster.apply(chart)
-    cluster.rollout(NAMESPACE, APP)
-    yield daemon
-    cluster.forget(NAMESPACE, f"persistentvolume/{NAMESPACE}-docker", f"storageclass/{NAMESPACE}-docker")
-    cluster.on_node(cluster.node_names[0], f"rm -rf {ROOT}/survive")
-
-
-@pytest.fixture(scope="module")
-def client(cluster: Cluster, daemon: DindDaemon) -> Client:
-    return Client(cluster, daemon, NAMESPACE, cluster.node_names[-1])
+def client(site: Site) -> Client:
+    daemon = site.daemon(APP, node=node(site.cluster), drain_timeout=Duration.seconds(240))
+    return site.client(daemon)
 
 
 @pytest.fixture
-def settled(cluster: Cluster, daemon: DindDaemon) -> None:
+def settled(cluster: Cluster, site: Site, client: Client) -> None:
     """The daemon as the chart has it."""
-    chart, _ = survive_chart(cluster)
-    cluster.apply(chart)
+    cluster.apply(survive_chart(site))
     settle(cluster)
 
 
@@ -74,17 +59,18 @@ def finish(process: "subprocess.Popen[str]") -> None:
     assert process.returncode == 0, output
 
 
-def delete_pod(cluster: Cluster) -> None:
-    cluster.kubectl("delete", "pod", f"--namespace={NAMESPACE}", f"--selector=app={APP}", "--wait=false")
+def delete_pod(site: Site) -> None:
+    delete(site.cluster)
+    assert waits(site.cluster, APP)["metadata"]["uid"] == uids(site.cluster)[-1]
 
 
-def upgrade(cluster: Cluster) -> None:
-    chart, _ = survive_chart(cluster, image="docker:29-dind")
-    cluster.apply(chart)
+def upgrade(site: Site) -> None:
+    site.cluster.apply(survive_chart(site, image="docker:29-dind"))
 
 
-def drain_node(cluster: Cluster) -> None:
-    node_name = cluster.node_names[0]
+def drain_node(site: Site) -> None:
+    cluster = site.cluster
+    node_name = cluster.node_names[node(cluster)]
     try:
         cluster.kubectl(
             "drain", node_name, "--ignore-daemonsets", "--delete-emptydir-data", "--force", f"--pod-selector=app={APP}"
@@ -94,7 +80,7 @@ def drain_node(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("restart", [delete_pod, upgrade, drain_node])
-def test_builds_in_flight_finish(cluster, client, settled, restart: Callable[[Cluster], None]):
+def test_builds_in_flight_finish(cluster, site, client, settled, restart: Callable[[Site], None]):
     name = restart.__name__.replace("_", "-")
     for directory in (f"/tmp/{name}-build", f"/tmp/{name}-push"):
         write_slow_project(client, directory)
@@ -102,30 +88,34 @@ def test_builds_in_flight_finish(cluster, client, settled, restart: Callable[[Cl
     image = f"{REGISTRY}/{name}"
     build = client.start_build(f"/tmp/{name}-build", name)
     push = client.start_build(f"/tmp/{name}-push", image, then=f"docker push {image}")
-    restart(cluster)
+    restart(site)
     finish(build)
     finish(push)
     cluster.wait(lambda: before["metadata"]["uid"] not in uids(cluster), "the old pod is gone")
-    cluster.rollout(NAMESPACE, APP)
+    settle(cluster)
+    assert cluster.restarts(NAMESPACE, APP) == 0
     assert client.cached_steps(f"/tmp/{name}-build", name) == {"2/4", "3/4", "4/4"}
+
+
+def delete(cluster: Cluster, *options: str) -> None:
+    cluster.kubectl("delete", "pod", f"--namespace={NAMESPACE}", f"--selector=app={APP}", *(options or ["--wait=false"]))
 
 
 def uids(cluster: Cluster) -> list[str]:
     return [pod["metadata"]["uid"] for pod in cluster.pods(NAMESPACE, APP)]
 
 
-def test_a_drain_ends_under_a_steady_load_of_new_builds(cluster, client, settled):
+def test_a_drain_ends_under_a_steady_load_of_new_builds(cluster, site, client, settled, processors):
     drain = 120
-    chart, _ = survive_chart(cluster, drain_timeout=Duration.seconds(drain))
-    cluster.apply(chart)
-    cluster.rollout(NAMESPACE, APP)
+    cluster.apply(survive_chart(site, drain_seconds=drain))
+    settle(cluster)
     client.write_project("/tmp/steady")
     build = "date >/tmp/steady/source; docker build -q /tmp/steady >/tmp/built 2>&1 || :"
     load = client.start(f"while [ ! -e /tmp/stop ]; do {build}; sleep 0.2; done")
     cluster.wait(lambda: client.run("grep -q sha256 /tmp/built").returncode == 0, "the load")
     (before,) = cluster.pods(NAMESPACE, APP)
     begin = time.monotonic()
-    delete_pod(cluster)
+    delete(cluster)
     cluster.wait(lambda: before["metadata"]["uid"] not in uids(cluster), "the drain ends", seconds=240)
     took = time.monotonic() - begin
     client.sh("touch /tmp/stop")
@@ -136,7 +126,7 @@ def test_a_drain_ends_under_a_steady_load_of_new_builds(cluster, client, settled
 
 
 def waits(cluster: Cluster, app: str) -> Any:
-    """The youngest pod of an app, once its init container runs."""
+    """Wait until the youngest pod of an app is in its init container, and return the pod."""
 
     def waiting() -> Any:
         for pod in cluster.pods(NAMESPACE, app)[-1:]:
@@ -149,7 +139,7 @@ def waits(cluster: Cluster, app: str) -> Any:
 
 
 def first_log(cluster: Cluster) -> str:
-    """What a pod that waits says. Nodes that share a machine remove each other's logs now and then: ask another pod then."""
+    """Return the log of a waiting pod. Nodes that share a machine sometimes remove each other's logs: then ask another pod."""
 
     def log() -> str:
         pod = waits(cluster, "mistake")["metadata"]["name"]
@@ -162,45 +152,36 @@ def first_log(cluster: Cluster) -> str:
     return found
 
 
-@pytest.mark.parametrize("force", [False, True])
-def test_a_replacement_waits_for_a_daemon_that_ends(cluster, client, settled, force):
-    write_slow_project(client, "/tmp/replaced")
-    client.sh("date >/tmp/replaced/source")
-    build = client.start_build("/tmp/replaced", "replaced")
-    if force:
-        cluster.kubectl("delete", "pod", f"--namespace={NAMESPACE}", f"--selector=app={APP}", "--grace-period=0", "--force")
-        build.communicate(timeout=200)  # the kubelet ends it at once, and the build with it
-    else:
-        delete_pod(cluster)
-        pod = waits(cluster, APP)
-        assert pod["metadata"]["uid"] == uids(cluster)[-1]
-        finish(build)
+def test_a_replacement_waits_for_a_daemon_that_is_killed(cluster, client, settled):
+    write_slow_project(client, "/tmp/killed")
+    build = client.start_build("/tmp/killed", "killed")
+    delete(cluster, "--grace-period=0", "--force")
+    build.communicate(timeout=200)  # the kubelet ends the daemon at once, and the build with it
     settle(cluster)
     assert cluster.restarts(NAMESPACE, APP) == 0
-    assert client.cached_steps("/tmp/replaced", "replaced") >= {"2/4", "3/4"}
+    assert client.cached_steps("/tmp/killed", "killed") >= {"2/4", "3/4"}
 
 
-def mistake(cluster: Cluster, *, init: bool) -> str:
-    """A second Deployment on the same claim; without the init container its probes have no patience."""
-    chart, _ = survive_chart(cluster)
-    (deployment,) = (o for o in chart.to_json() if o["kind"] == "Deployment")
+def mistake(site: Site, *, init: bool) -> str:
+    """Return a second Deployment on the same claim; if its init container does not wait, its probes have no patience."""
+    (deployment,) = (o for o in survive_chart(site).to_json() if o["kind"] == "Deployment")
     labels = {"app": "mistake"}
     deployment["metadata"] |= {"name": "mistake", "labels": labels}
     deployment["spec"]["selector"]["matchLabels"] = labels
     deployment["spec"]["template"]["metadata"]["labels"] = labels
     if not init:
         pod = deployment["spec"]["template"]["spec"]
-        del pod["initContainers"]
+        pod["initContainers"][0]["command"] = ["sh", "-c", "cp -RL $CONFIG/* $FILES"]
         for probe in ("startupProbe", "livenessProbe"):
             pod["containers"][0][probe] |= {"periodSeconds": 1, "failureThreshold": 1}
     return Yaml.stringify(deployment)
 
 
 @pytest.mark.parametrize("init", [True, False])
-def test_a_second_deployment_waits_until_the_first_ends(cluster, client, settled, init):
+def test_a_second_deployment_waits_until_the_first_ends(cluster, site, client, settled, init):
     client.write_project("/tmp/mistake")
     client.cached_steps("/tmp/mistake", "mistake")
-    manifest = mistake(cluster, init=init)
+    manifest = mistake(site, init=init)
     cluster.kubectl("apply", "-f", "-", stdin=manifest)
     try:
         if init:
@@ -226,14 +207,13 @@ def test_a_second_deployment_waits_until_the_first_ends(cluster, client, settled
         assert cluster.restarts(NAMESPACE, "mistake") == 0
     finally:
         cluster.kubectl("delete", "-f", "-", "--wait", stdin=manifest)
-    chart, _ = survive_chart(cluster)
-    cluster.apply(chart)
-    cluster.rollout(NAMESPACE, APP)
+    cluster.apply(survive_chart(site))
+    settle(cluster)
     assert client.cached_steps("/tmp/mistake", "mistake") == {"2/4", "3/4", "4/4"}
 
 
-def test_a_waiting_pod_is_gone_at_once_when_deleted(cluster, settled):
-    manifest = mistake(cluster, init=True)
+def test_a_waiting_pod_is_gone_at_once_when_deleted(cluster, site, settled, processors):
+    manifest = mistake(site, init=True)
     cluster.kubectl("apply", "-f", "-", stdin=manifest)
     waits(cluster, "mistake")
     cluster.kubectl("delete", "-f", "-", "--wait=false", stdin=manifest)

@@ -1,3 +1,7 @@
 """Pages whose shell blocks run on a cluster."""
 
-RUN: dict[str, str] = {}
+RUN: dict[str, str] = {
+    "docs/guides/volumes.md": "tests/cluster/test_volume.py",
+    "docs/quickstart.md": "tests/cluster/test_quickstart.py",
+}
+"""The test that runs them, by page."""

@@ -14,7 +14,8 @@ from io import BytesIO
 from pathlib import Path
 
 from dindcache import DindDaemon
-from tests.framework.cluster import KUBECTL, Client, start
+from tests.framework.client import Client
+from tests.framework.cluster import KUBECTL, start
 
 GITLAB_CI_LOCAL = ["npx", "--yes", "gitlab-ci-local@4.75.0", "--force-shell-executor"]
 NEEDED = ("git", "rsync", "bash", "npx")

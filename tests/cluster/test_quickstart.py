@@ -1,9 +1,7 @@
-"""``dist/`` applied: the volume binds, the daemon serves, a build on another node is cached, the prune keeps that so."""
+"""docs/quickstart.md: ``dist/`` is applied, a build on another node is cached, also after a restart and a prune."""
 
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,40 +9,43 @@ from cdk8s import App, Cron, Yaml
 
 from dindcache import Prune, PruneSchedule
 from main import JOBS_NAMESPACE, NAMESPACE, DockerCache
-from tests.framework.cluster import REGISTRY, ROOT, Client, Cluster
+from tests.framework import pages
+from tests.framework.client import Client
+from tests.framework.cluster import Cluster
+from tests.framework.site import APP, Site
+from tests.framework.support import REGISTRY
 
-PATH = f"{ROOT}/cache"
+PAGE = "docs/quickstart.md"
+JOBS = JOBS_NAMESPACE
 
 
 @pytest.fixture(scope="module")
-def cache(cluster: Cluster) -> Iterator[DockerCache]:
-    cluster.on_node(cluster.node_names[0], f"rm -rf {PATH}; mkdir -p {PATH}")
+def cache(cluster: Cluster, site: Site, tmp_path_factory: pytest.TempPathFactory) -> DockerCache:
+    directory = tmp_path_factory.mktemp("clone")
+    app = App(outdir=str(directory / "dist"))
     chart = DockerCache(
-        App(),
+        app,
         "docker-cache",
         hostname=cluster.hostnames[0],
-        path=PATH,
+        path=site.directory(),
         registry_mirrors=cluster.registry_mirrors,
         insecure_registries=[REGISTRY],
     )
     PruneSchedule(chart, "clear-all", daemon=chart.daemon, schedule=Cron.annually(), prune=Prune.EVERYTHING)
-    cluster.apply(chart)
-    cluster.rollout(NAMESPACE, "docker-dind")
-    yield chart
-    cluster.forget(NAMESPACE, "persistentvolume/kube-ops-docker", "storageclass/kube-ops-docker")
-    cluster.forget(JOBS_NAMESPACE)
-    cluster.on_node(cluster.node_names[0], f"rm -rf {PATH}")
+    app.synth()
+    pages.run(cluster, pages.block(PAGE, "## 3. The daemon"), directory)
+    return chart
 
 
 @pytest.fixture(scope="module")
-def client(cluster: Cluster, cache: DockerCache) -> Client:
-    return Client(cluster, cache.daemon, NAMESPACE, cluster.node_names[-1])
+def client(site: Site, cache: DockerCache) -> Client:
+    return site.client(cache.daemon)
 
 
 def test_the_claim_is_bound_to_its_volume(cluster, cache):
     claim = cluster.get("persistentvolumeclaim", "docker", f"--namespace={NAMESPACE}")
     assert claim["status"]["phase"] == "Bound"
-    assert claim["spec"]["volumeName"] == "kube-ops-docker"
+    assert claim["spec"]["volumeName"] == f"{NAMESPACE}.docker"
 
 
 def test_a_second_apply_changes_nothing(cluster, cache):
@@ -65,7 +66,7 @@ def test_a_second_apply_changes_nothing(cluster, cache):
 
 
 def test_a_build_on_another_node_is_cached_and_pushed(cluster, client):
-    (daemon,) = cluster.get("pods", f"--namespace={NAMESPACE}", "--selector=app=docker-dind")["items"]
+    (daemon,) = cluster.get("pods", f"--namespace={NAMESPACE}", f"--selector=app={APP}")["items"]
     assert daemon["spec"]["nodeName"] == cluster.node_names[0]
     if len(cluster.node_names) > 1:
         assert cluster.node_names[-1] != cluster.node_names[0]
@@ -81,20 +82,19 @@ def test_a_build_on_another_node_is_cached_and_pushed(cluster, client):
     assert client.sh(f"docker run --rm {image} cat result").splitlines()[0] == source
 
 
-def test_the_pod_of_the_readme_builds(cluster, cache):
-    (manifest,) = re.findall(
-        r"<<'EOF'\n(.*?)\nEOF\n", (Path(__file__).parent.parent.parent / "README.md").read_text(), re.DOTALL
-    )
-    cluster.kubectl("create", "-f", "-", stdin=manifest)
-    succeeded = "--for=jsonpath={.status.phase}=Succeeded"
-    cluster.kubectl("wait", f"--namespace={NAMESPACE}", "pod/build", succeeded, "--timeout=240s")
+def test_the_pod_of_the_page_builds_and_its_second_build_is_cached(cluster, cache, tmp_path):
+    output = pages.run(cluster, pages.block(PAGE, "## 4. Build twice"), tmp_path)
+    first, _, again = output.partition("docker build -t again")
+    cached = r"RUN sleep 10; date >built\n#\d+ CACHED"
+    assert not re.search(cached, first)
+    assert re.search(cached, again)
 
 
 def test_the_cache_outlives_the_daemons_pod(cluster, client):
     client.write_project("/tmp/kept")
     client.cached_steps("/tmp/kept", "kept")
-    cluster.delete_pod(NAMESPACE, "docker-dind")
-    cluster.rollout(NAMESPACE, "docker-dind")
+    cluster.delete_pod(NAMESPACE, APP)
+    cluster.rollout(NAMESPACE, APP)
     assert client.cached_steps("/tmp/kept", "kept") == {"2/4", "3/4", "4/4"}
 
 
@@ -105,7 +105,7 @@ def test_the_cache_outlives_the_daemons_pod(cluster, client):
 def test_a_prune_started_by_hand_removes_what_it_says(cluster, client, schedule, images_left, cached):
     client.write_project("/tmp/pruned")
     client.cached_steps("/tmp/pruned", "pruned")
-    cluster.run_now(NAMESPACE, f"docker-dind-{schedule}")
+    cluster.run_now(NAMESPACE, f"{APP}-{schedule}")
     assert bool(client.sh("docker images -q").split()) is images_left
     assert client.cached_steps("/tmp/pruned", "pruned") == cached
     assert cluster.get("persistentvolumeclaim", "docker", f"--namespace={NAMESPACE}")["status"]["phase"] == "Bound"
