@@ -29,7 +29,7 @@ lint: .venv/ready .venv/checkov/ready ## ruff, mypy, pyright, shellcheck and che
 	mypy
 	pyright --warnings
 	shellcheck .ci/run
-	shellcheck --shell=sh --external-sources --source-path=dindcache $(shell find dindcache -name '*.sh')
+	shellcheck --shell=sh --external-sources --source-path=SCRIPTDIR:dindcache $(shell find dindcache -name '*.sh')
 	.venv/checkov/bin/checkov --config-file .checkov.yaml
 
 golden: synth ## regenerate all generated files

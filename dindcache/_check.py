@@ -112,11 +112,15 @@ def _cores(amount: str) -> float:
 
 def image(what: str, value: str) -> str:
     """Check a reference to an image: a name, with a registry before it and a tag or digest after it or without."""
-    host = r"([a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(:[0-9]+)?/"
-    part = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
-    if not re.fullmatch(rf"({host})?{part}(/{part})*(:\w[\w.-]{{0,127}})?(@sha256:[0-9a-f]{{64}})?", value, re.ASCII):
+    if not _is_image(value):
         raise ValueError(f"{what} must be an image such as 'registry.example/docker:29.9.3-dind', got {value!r}")
     return value
+
+
+def _is_image(value: str) -> bool:
+    host = r"([a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(:[0-9]+)?/"
+    part = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+    return bool(re.fullmatch(rf"({host})?{part}(/{part})*(:\w[\w.-]{{0,127}})?(@sha256:[0-9a-f]{{64}})?", value, re.ASCII))
 
 
 def url(what: str, value: str) -> str:
@@ -153,9 +157,13 @@ def image_pattern(what: str, value: str) -> str:
 
     The engine accepts any pattern, also one that no name can match.
     """
-    host, path = r"(?:[\w.*?-]+[.:][\w.*?:-]*/)?", "[a-z0-9*?][a-z0-9._/*?-]*"
-    is_pattern = re.fullmatch(rf"{host}{path}(?::[\w.*?-]+)?(?:@[\w:*?]+)?", value, re.ASCII)
-    if not is_pattern or re.match(r"((index\.)?docker\.io|library)/", value):
+    name, at, digest = value.partition("@")
+    # Where a pattern matches a name, it matches this one with a digit for each wildcard, since a digit can be anywhere.
+    example = re.sub("[*?]", "1", name)
+    is_shown = not re.match(r"((index\.)?docker\.io|library)/", name)
+    has_no_tag = ":" not in name.rpartition("/")[2]
+    is_digest = re.fullmatch(r"[*?]+|(sha256|[*?]+):[0-9a-f*?]{1,64}", digest) and has_no_tag
+    if not _is_image(example) or not is_shown or (at and not is_digest):
         raise ValueError(
             f"{what} must be a name as `docker images` shows it, with '*' and '?' as wildcards, such as "
             f"'registry.example/base/*:1', got {value!r}"
@@ -164,8 +172,8 @@ def image_pattern(what: str, value: str) -> str:
 
 
 def volume_pattern(what: str, value: str) -> str:
-    """Check a pattern that the name of a volume can match."""
-    if not re.fullmatch(r"[A-Za-z0-9*?][\w.*?-]*", value, re.ASCII):
+    """Check a pattern that the name of a volume can match, which has two characters or more."""
+    if not re.fullmatch(r"[A-Za-z0-9*?][\w.*?-]+|\*", value, re.ASCII):
         raise ValueError(f"{what} must be the name of a volume, with '*' and '?' as wildcards, got {value!r}")
     return value
 

@@ -93,7 +93,7 @@ class PruneSchedule(Construct):
         options = daemon.pod.override(pod)
         command, environment, mounts = ["docker", "system", "prune", "-af"], {}, []
         if prune is Prune.UNUSED:
-            scripts = read_scripts("common.sh", "cleanup/prune.sh", "cleanup/remove-unused.sh")
+            scripts = read_scripts("common.sh", *(f"cleanup/{name}.sh" for name in ("prune", "last-used", "remove-unused")))
             files = FilesConfigMap(self, "files", name=name, app=daemon.name, data=scripts)
             command, mounts = script_command("prune.sh"), [VolumeMount(path=SCRIPTS_PATH, volume=files.volume, read_only=True)]
             environment = {**daemon.retention.environment, "UNUSED_SECONDS": str(unused_seconds)}

@@ -95,8 +95,12 @@ UNPRIVILEGED_ROOT = {
 
 def _environment(retention: Retention) -> dict[str, str]:
     job = int(retention.max_job_duration.to_seconds())
+    # Of ages that are at least as long as a job: an image that a busy daemon uses all day costs six records an hour.
+    precision = min(600, job // 12)
     return {
         **retention.environment,
+        "USE_PRECISION_SECONDS": str(precision),
+        "RECORD_DELAY_SECONDS": str(precision // 10),
         "LOW_PERCENT": "{} {}".format(*_LOW),
         "ENOUGH_PERCENT": "{} {}".format(*_ENOUGH),
         "URGENT_PERCENT": "{} {}".format(*_URGENT),

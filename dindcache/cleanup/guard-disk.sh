@@ -1,27 +1,43 @@
 #!/bin/sh
-# Beside the engine: make room on its file system before that is full: relieve.sh JOB_SECONDS [REFERENCE...]
-# Images, as unused.sh has them, then build cache, what is oldest of both first. The kubelet evicts a pod when its node has 15 % (where
-# images are) or 10 % of the room free, or 5 % of the inodes.
-set -u
+# Next to the engine: reclaim space on its file system before that is full, and record what containers use.
+# Images go first, as remove-unused.sh has them, then build cache, the least recently used of both first. The kubelet evicts a pod
+# when its node has less than 15 % (where images are) or 10 % of the space free, or 5 % of the inodes.
+#   LOW_PERCENT, ENOUGH_PERCENT                 below the first, reclaim until the second: percent of the space, and of the inodes
+#   URGENT_PERCENT, URGENT_ENOUGH_PERCENT       the same for build cache that builds use these days
+#   AGES_SECONDS                                what was not used for so long goes, in this order; the last is MAX_JOB_SECONDS
+#   MAX_JOB_SECONDS, KEEP_…                     as Retention and remove-unused.sh have them
+#   USE_PRECISION_SECONDS, RECORD_DELAY_SECONDS  as remember-use.sh has them
+#   DATA_ROOT                                   defaults to /var/lib/docker
+#   POLL_SECONDS                                defaults to 5
+set -uf
+: "${LOW_PERCENT:?}" "${ENOUGH_PERCENT:?}" "${URGENT_PERCENT:?}" "${URGENT_ENOUGH_PERCENT:?}" "${AGES_SECONDS:?}"
+: "${USE_PRECISION_SECONDS:?}" "${RECORD_DELAY_SECONDS:?}" "${KEEP_IMAGES?}" "${KEEP_VOLUMES?}"
+. "${0%/*}/common.sh"
+. "${0%/*}/last-used.sh"
+. "${0%/*}/remember-use.sh"
+. "${0%/*}/remove-unused.sh"
 root=${DATA_ROOT:-/var/lib/docker}
+poll_seconds=${POLL_SECONDS:-5}
 export DOCKER_HOST="${DOCKER_HOST:-unix:///run/dindcache/docker.sock}"
-# The client writes, and has nowhere else to.
+# The client writes, and its file system is read-only otherwise.
 export BUILDX_CONFIG="${BUILDX_CONFIG:-/dev/shm/buildx}"
-note() { echo "dindcache: $*" >&2; }
+# In looks: what did not help is tried again after a minute, or after a quarter of one when it is urgent.
+rest_looks=11 urgent_speed=4
 
-# short ROOM INODES: whether less than so many percent are free. Sets how many bytes are missing, and what is free in percent.
-short() {
+# is_short "SPACE INODES": whether less than so many percent are free. Sets the number of bytes that are missing, and the percentages
+# as text.
+is_short() {
     status=$(stat -f -c '%S %b %f %a %c %d' "$root") || return
-    # shellcheck disable=SC2086 # numbers: of a block, blocks, free ones, those that are not root's alone; inodes, free ones
-    set -- "$1" "$2" $status
+    # shellcheck disable=SC2086 # numbers: of a block, blocks, free ones, those not reserved for root; inodes, free ones
+    set -- $1 $status
     missing=$((($4 * $1 / 100 - $6) * $3))
     [ "$missing" -gt 0 ] || missing=0
-    percent="$((100 * $6 / $4)) % of the room"
-    if [ "$7" -gt 0 ]; then # some file systems make them as they go
+    percent="$((100 * $6 / $4)) % of the space"
+    if [ "$7" -gt 0 ]; then # some file systems create inodes as they need them
         percent="$percent and $((100 * $8 / $7)) % of the inodes"
         files=$(($7 * $2 / 100 - $8))
         if [ "$files" -gt 0 ]; then
-            # The bytes that so many have, on average; the other way round there are too many for a number.
+            # The bytes that so many files have, on average. In another order the number would be too large.
             # shellcheck disable=SC2017
             files=$((($4 - $5) * $3 / ($7 - $8) * files))
             [ "$files" -le "$missing" ] || missing=$files
@@ -30,8 +46,9 @@ short() {
     [ "$missing" -gt 0 ]
 }
 
-# The bytes of the build cache that no image has: the builder's limits count these. It says them as 61B or 1.109GB.
-cache() {
+# cache_bytes: print the size of the build cache that no image has too, which is what the builder's limits count. The builder prints
+# it as 61B or 1.109GB.
+cache_bytes() {
     docker buildx du | awk '$1 == "Private:" || $1 == "Total:" {
         bytes = $2 + 0
         sub(/[0-9.]+/, "", $2)
@@ -41,67 +58,92 @@ cache() {
     }'
 }
 
-relieve() {
-    short 20 10 || return 0
-    [ -n "$stuck" ] || note "nearly full, $percent are free"
-    # By itself the builder weighs how often against how long ago. An image and the cache of its build have the same layers: one
-    # goes with the other. Without --all the builder leaves those that images have, which would free nothing.
-    for seconds in 604800 86400 "$job" 0; do
-        [ "$seconds" = 0 ] || [ "$seconds" -ge "$job" ] || seconds=$job
-        removed=some age=$seconds enough='25 15'
-        # What builds use these days goes last, and only when the kubelet is about to evict: somebody else may fill this disk.
-        if [ "$seconds" = 0 ]; then
-            short 17 8 || break
-            age=$job enough='20 10'
-        fi
-        # shellcheck disable=SC2086 # two numbers
-        while [ -n "$removed" ] && short $enough; do
-            # A few at a time: while jobs make images there is no end of old ones.
-            removed=$(AT_MOST=10 sh "${0%/*}/unused.sh" image "$age" "$@")
-            if [ -n "$removed" ]; then
-                echo "$removed" >&2
-                sleep 1 # the image store containerd frees it a moment later
-                short $enough || break
-            fi
-            # Not --min-free-space: engine 27 does not know where its data-root is.
-            has=$(cache)
-            [ "${has:-0}" -gt 0 ] || continue
-            most=$((has - missing))
-            [ "$most" -gt 0 ] || most=1 # none is no limit
-            case $(docker builder prune --force --filter "until=${seconds}s" --max-used-space "$most") in
-            *[!0-9.]0B) ;;
-            *) sleep 1 ;;
-            esac
-        done
-    done
-    if short 20 10; then
-        [ -n "$stuck" ] || note "still nearly full, $percent are free, and all that could be removed is in use, young or kept"
-        return 1
-    fi
-    note "relieved, $percent are free"
+# remove_cache SECONDS: remove as much build cache as is missing, of what no build has used for so long.
+remove_cache() {
+    size=$(cache_bytes)
+    [ "${size:-0}" -gt 0 ] || return 0
+    # Not --min-free-space: engine 27 does not know where its data root is.
+    most=$((size - missing))
+    [ "$most" -gt 0 ] || most=1 # zero is no limit
+    # Without --all the builder leaves what images have, which would free nothing.
+    case $(docker builder prune --force --filter "until=$1s" --max-used-space "$most") in
+    *[!0-9.]0B) ;;
+    *) sleep 1 ;;
+    esac
 }
 
-# Process 1 ignores SIGTERM unless it says otherwise, and sees it only while it waits for what is in the background. Nothing that
-# goes wrong ends this: a container that has ended makes the pod unready.
-trap 'exit 143' TERM
-job=$MAX_JOB_SECONDS stuck='' rest=0 looks=0
-set -- $KEEP_IMAGES
-while :; do
-    # Each hour: the time of an image that was pulled begins when it is first seen, so not only when room is short.
-    looks=$((looks + 1))
-    if [ "$looks" -ge 720 ]; then
-        looks=0
-        sh "${0%/*}/unused.sh" image "$(date +%s)" & # nothing is as old as that
-        wait $!
+# reclaim IMAGE_SECONDS CACHE_SECONDS "SPACE INODES": remove images and build cache that were not used for so long, until so many
+# percent are free.
+reclaim() {
+    before=$(($(date +%s) - $1))
+    awk -v "after=$tried" -v "before=$before" '$1 >= after && $1 < before' "$WORK/unused" >"$WORK/step"
+    exec 4<"$WORK/step"
+    tried=$before removed=1
+    # An image and the cache of its build share their layers: one frees nothing without the other.
+    while [ -n "$removed" ] && is_short "$3"; do
+        removed=
+        if remove_next <&4 >"$WORK/removed"; then
+            removed=1
+            if [ -s "$WORK/removed" ]; then
+                cat "$WORK/removed" >&2
+                sleep 1 # the containerd image store frees it a moment later
+                is_short "$3" || return
+            fi
+        fi
+        remove_cache "$2"
+    done
+}
+
+# relieve: reclaim space if it is short. Fails if that was not enough.
+relieve() {
+    is_short "$LOW_PERCENT" || return 0
+    [ -n "$stuck" ] || log "nearly full, $percent are free"
+    list_unused image "$MAX_JOB_SECONDS" >"$WORK/unused"
+    tried=0
+    for seconds in $AGES_SECONDS; do reclaim "$seconds" "$seconds" "$ENOUGH_PERCENT"; done
+    # What builds use these days goes only when the kubelet is about to evict the pod: it can be somebody else who fills this disk.
+    if is_short "$URGENT_PERCENT"; then reclaim "$MAX_JOB_SECONDS" 0 "$URGENT_ENOUGH_PERCENT"; fi
+    if is_short "$LOW_PERCENT"; then
+        [ -n "$stuck" ] || log "still nearly full, $percent are free, and all that could be removed is in use, young or kept"
+        return 1
     fi
-    # What did not help is not tried again for a minute, or a quarter of one when it gets urgent.
-    if [ "$rest" -gt 0 ] && (short 20 10); then
+    log "reclaimed space, $percent are free"
+}
+
+# watch_disk: relieve, at once the first time, then less often while it does not help.
+watch_disk() {
+    if [ "$rest" -gt 0 ] && (is_short "$LOW_PERCENT"); then
         rest=$((rest - 1))
-        if (short 17 8); then rest=$((rest - 3)); fi
+        if (is_short "$URGENT_PERCENT"); then rest=$((rest - urgent_speed + 1)); fi
+    elif relieve; then
+        stuck='' rest=0
     else
-        relieve "$@" &
-        if wait $!; then stuck='' rest=0; else stuck=1 rest=11; fi
+        stuck=1 rest=$rest_looks
     fi
-    sleep "${POLL_SECONDS:-5}" &
-    wait $!
-done
+}
+
+# Nothing that goes wrong ends this: a container that has ended makes the pod unready.
+main() {
+    WORK=$(mktemp -d /dev/shm/dindcache.XXXXXX) || exit
+    : >"$WORK/record"
+    date +%s >"$WORK/followed"
+    stuck='' rest=0 following='' ending=''
+    # While the daemon drains, jobs go on using it. The guard ends with the engine.
+    trap 'ending=1' TERM
+    trap 'following=' USR1
+    while :; do
+        if [ -z "$following" ]; then
+            [ -z "$ending" ] || exit 143
+            following=1
+            follow_use &
+        fi
+        remember_use
+        watch_disk
+        # A signal is handled between two commands, or while this waits for one in the background.
+        sleep "$poll_seconds" &
+        wait $!
+        [ -z "$ending" ] || poll_seconds=1
+    done
+}
+
+main "$@"

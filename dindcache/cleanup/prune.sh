@@ -1,15 +1,48 @@
 #!/bin/sh
-# Remove what jobs left behind, but never the build cache: prune.sh UNUSED_SECONDS JOB_SECONDS [REFERENCE...]
-# Images that no job has tagged for the first, containers, networks and volumes that are older than the second.
-set -eu
-unused=$UNUSED_SECONDS job=$MAX_JOB_SECONDS failed=0
-remove() { sh "${0%/*}/unused.sh" "$@" || failed=1; }
-# Containers first: they hold the others.
-remove container "$job"
-remove network "$job"
-remove volume "$job"
-remove image "$unused" $KEEP_IMAGES
-left=$(docker system df --format '{{lower .Type}} {{.TotalCount}}, {{.Size}};')
-# shellcheck disable=SC2086 # lines that become one
-echo left: $left
-exit "$failed"
+# Remove what jobs left behind, but never the build cache. It goes on after a failure, and fails in the end.
+#   MAX_JOB_SECONDS   containers, networks and volumes of containers are removed when they were created longer ago
+#   UNUSED_SECONDS    images and other volumes are removed when nothing has used them for so long
+#   KEEP_…            as remove-unused.sh has them
+set -euf
+: "${MAX_JOB_SECONDS:?}" "${UNUSED_SECONDS:?}" "${KEEP_IMAGES?}" "${KEEP_VOLUMES?}"
+. "${0%/*}/common.sh"
+. "${0%/*}/last-used.sh"
+. "${0%/*}/remove-unused.sh"
+
+# remove_unused KIND SECONDS: remove what was not used for so long.
+remove_unused() {
+    list_unused "$1" "$2" >"$WORK/unused" || return 0
+    while remove_next; do :; done <"$WORK/unused"
+}
+
+# read_record: write the record of use, as the engine has it and with the events since then, to a file.
+read_record() {
+    if ! stored_record >"$WORK/stored"; then failed=1; fi
+    written=$(sed -n 's/^written //p' "$WORK/stored")
+    if [ -n "$written" ]; then
+        # The engine remembers 256 events.
+        use_events --since "$written" --until "$(date +%s)" >"$WORK/recent" || failed=1
+        used_now <"$WORK/recent" >>"$WORK/stored" || failed=1
+    else
+        log "no disk guard records the use of images and volumes: volumes with a name stay, and so do images without a time"
+    fi
+    merge_record <"$WORK/stored" >"$WORK/record"
+}
+
+main() {
+    WORK=$(mktemp -d /dev/shm/dindcache.XXXXXX)
+    : >"$WORK/record"
+    # Containers first: they hold the others.
+    remove_unused container "$MAX_JOB_SECONDS"
+    remove_unused network "$MAX_JOB_SECONDS"
+    remove_unused leftover "$MAX_JOB_SECONDS"
+    read_record
+    remove_unused volume "$UNUSED_SECONDS"
+    remove_unused image "$UNUSED_SECONDS"
+    left=$(docker system df --format '{{lower .Type}} {{.TotalCount}}, {{.Size}};')
+    # shellcheck disable=SC2086 # lines that become one
+    echo left: $left
+    exit "$failed"
+}
+
+main "$@"

@@ -1,142 +1,224 @@
 #!/bin/sh
-# Remove what jobs left behind, the oldest first: unused.sh container|network|volume|image SECONDS [REFERENCE...]
-# Never by force, and nothing that is younger than that: a job may be between its `docker create` and `docker start`, or its build
-# and its push. What has the label dindcache.keep stays, and an image that a REFERENCE names, as `docker images` has patterns.
-# AT_MOST ends it after so many. Prints a line for each, and fails when it could not.
-set -eu
-kind=$1 seconds=$2 failed=0 removed=0
-shift 2
-before=$(date -u -d "@$(($(date +%s) - seconds))" +%Y-%m-%dT%H:%M:%SZ)
-# All times are in this form, so that they sort.
-utc='UTC.Format "2006-01-02T15:04:05Z"'
+# Functions that remove what jobs left behind, the least recently used first. Sourced by prune.sh and guard-disk.sh.
+# What has the label dindcache.keep stays, and what has a name to keep.
+#   KEEP_IMAGES    patterns of names of images, as `docker images --filter reference=` has them
+#   KEEP_VOLUMES   patterns of names of volumes, with * and ?
+#   WORK           directory for files, among them:
+#     record       the record of use (last-used.sh)
+# The kinds are container, network and image, and two of volumes: "leftover" are those that belong to a container, which have no
+# name of their own or are the state of a builder of `docker buildx create`; "volume" are the others.
 
-list() { docker "$kind" ls --quiet "$@"; }
-kept=
-case $kind in
-container)
-    what='not running since'
-    format='{{if eq (slice .State.StartedAt 0 4) "0001"}}{{slice .Created 0 19}}{{else}}{{slice .State.FinishedAt 0 19}}{{end}}Z {{.ID}} {{slice .Name 1}}'
-    all=$(list --all --no-trunc --filter status=created --filter status=exited --filter status=dead)
-    kept=$(list --all --no-trunc --filter label=dindcache.keep)
-    ;;
-network)
-    what='made'
-    format="{{.Created.$utc}} {{.ID}} {{.Name}}"
-    all=$(list --no-trunc --filter type=custom --filter dangling=true)
-    kept=$(list --no-trunc --filter label=dindcache.keep)
-    ;;
-volume)
-    what='made'
-    format='{{.CreatedAt}} {{.Name}} {{.Name}}'
-    all=$(list --filter dangling=true --filter label=com.docker.volume.anonymous)
-    kept=$(list --filter label=dindcache.keep)
-    ;;
-image)
-    what='last tagged'
-    # Not Created: a build that is all cached leaves that as it was. An image is removed with all of its names or not at all.
-    format="{{.Metadata.LastTagTime.$utc}} {{.ID}}{{range .RepoTags}} {{.}}{{else}}{{range .RepoDigests}} {{.}}{{end}}{{end}}"
-    # Without --all a client of 29 lists none without a name, with it the parts of what an old builder made come too.
-    all=$(list --no-trunc && list --no-trunc --filter dangling=true)
-    kept=$(list --no-trunc --all --filter label=dindcache.keep)
-    for reference; do kept="$kept $(list --no-trunc --filter "reference=$reference")"; done
-    ;;
-*)
-    echo "dindcache: unused.sh knows no $kind" >&2
-    exit 2
-    ;;
-esac
+# Few, since a job can use again what was checked before the first of them is removed.
+batch_size=10
+# Whether something could not be listed or removed.
+failed=0
 
-# inspect KIND FORMAT NAME...: what vanished meanwhile is not missed.
-inspect() {
-    of=$1 as=$2
-    shift 2
-    [ $# -gt 0 ] || return 0
-    { errors=$(docker "$of" inspect --format "$as" "$@" 2>&1 >&3) && return; } 3>&1
-    ! printf '%s\n' "$errors" | grep -Eiv 'no such (image|container|volume)|network .* not found' >&2
-}
-
-if [ "$kind" = image ]; then
-    # Of what a container has, the engine refuses to remove the last name alone.
-    containers=$(docker container ls --all --quiet --no-trunc)
-    # shellcheck disable=SC2086 # a list of words
-    kept="$kept $(inspect container '{{.Image}}' $containers)"
-fi
-
-# attempt WORD...: run docker. What is in use or gone by now is no failure.
-attempt() {
-    if said=$(docker "$@" 2>&1); then return; fi
-    case $said in
-    *[Nn]"o such image"* | *[Nn]"o such container"* | *[Nn]"o such volume"* | *" not found"*) ;;
-    *conflict* | *" in use"* | *"container is running"* | *"already in progress"* | *"active endpoints"*) ;;
-    *)
-        echo "dindcache: docker $*: $said" >&2
-        failed=1
-        ;;
-    esac
-    return 1
-}
-
-# remove ID [NAME...]
-remove() {
-    case $kind in
-    image)
-        # By its ID, a name that has moved meanwhile is not taken with it; the engine refuses that for one with several names.
-        if attempt image rm "$1"; then return; fi
-        [ $# -gt 2 ] || return
-        shift
-        attempt image rm "$@"
-        ;;
-    network)
-        # The engine does not count a container that is not started yet, and that has only the name.
-        if users=$(docker container ls --all --quiet --filter "network=$1" --filter "network=$2"); then
-            [ -z "$users" ] && attempt network rm "$1"
-        else
-            failed=1
-            return 1
-        fi
-        ;;
-    *) attempt "$kind" rm "$1" ;;
-    esac
-}
-
-# The image store overlay2 notes no time for what was pulled, or built without a name. Its time begins when it is first seen:
-# now, for a tag sets it. What has no name keeps this one, from the others it is taken again.
-see() {
-    untagged=dindcache.invalid/untagged:$(printf '%.12s' "${2#sha256:}")
-    attempt image tag "$2" "$untagged" || return 0
-    [ $# = 2 ] || attempt image rm "$untagged" || :
-}
-
-# shellcheck disable=SC2086 # a list of words
-found=$(inspect "$kind" "$format" $all)
-# shellcheck disable=SC2086,SC2116 # lines that become words
-kept=" $(echo $kept) "
-while read -r line; do
-    # shellcheck disable=SC2086 # a time, an ID and names
-    set -- $line
-    [ $# -gt 0 ] || continue # an empty list
-    case $kept in *" $2 "*) continue ;; esac
+# describe KIND: set the type of object that docker knows, what the age goes by, and two formats of docker: of the ID, and of a line with
+# a time, the ID, the names and what else decides.
+describe() {
+    object=$1 age=created id_format='{{.ID}}'
+    utc='UTC.Format "2006-01-02T15:04:05Z"'
     case $1 in
-    0001-*)
-        see "$@"
-        continue
+    container)
+        format='{{.Created}} {{.ID}} {{slice .Name 1}}'
+        # The number of clients that are connected to a builder.
+        format="$format{{if eq (truncate .Name 17) \"/buildx_buildkit_\"}} {{len .ExecIDs}}{{end}}"
         ;;
-    *Z) ;;
-    *) continue ;; # of another time zone: it does not sort
+    network) format="{{.Created.$utc}} {{.ID}} {{.Name}}" ;;
+    leftover | volume)
+        object=volume id_format='{{.Name}}'
+        [ "$1" = leftover ] || age='last used'
+        format="{{or .CreatedAt \"-\"}} {{.Name}} {{.Name}}{{range \$key, \$value := .Labels}}"
+        format="$format{{if eq \$key \"com.docker.volume.anonymous\"}} anonymous{{end}}{{end}}"
+        ;;
+    image)
+        age='last used'
+        # Not Created: a build that is all cached leaves that as it was. Then the layers, each in 12 characters.
+        format="{{.Metadata.LastTagTime.$utc}} {{.ID}} /{{range .RootFS.Layers}}{{slice . 7 19}}/{{end}}"
+        # An image is removed with all of its names or not at all.
+        format="$format{{range .RepoTags}} {{.}}{{else}}{{range .RepoDigests}} {{.}}{{end}}{{end}}"
+        ;;
     esac
-    expr "$1" \< "$before" >/dev/null || continue
-    # A job may have tagged it since.
-    again=$(inspect "$kind" "$format" "$2") || failed=1
-    [ "$again" = "$line" ] || continue
-    time=$1
-    shift
-    if remove "$@"; then
-        [ $# = 1 ] || shift
-        echo "removed $kind $* ($what $time)"
-        removed=$((removed + 1))
-        [ "$removed" != "${AT_MOST:-}" ] || break
+}
+
+# list_unused KIND SECONDS: print what can be removed and was not used for so long, the least recently used first. Each line has
+# the time of the last use in seconds, then what the format has.
+list_unused() {
+    describe "$1"
+    if ! list "$1" >"$WORK/all" || ! kept "$1" >"$WORK/kept" || ! sort -u "$WORK/all" >"$WORK/ids" ||
+        ! inspect "$object" "$format" <"$WORK/ids" >"$WORK/found"; then
+        failed=1
+        return 1
     fi
-done <<END
-$(printf '%s\n' "$found" | sort -u)
-END
-exit "$failed"
+    last_use "$1" <"$WORK/found" >"$WORK/timed"
+    [ "$1" != image ] || { last_use_as_base <"$WORK/timed" >"$WORK/timed.new" && mv "$WORK/timed.new" "$WORK/timed"; }
+    awk -v "before=$(($(date +%s) - $2))" 'file == "kept" { kept[$1]; next } $1 < before && !($3 in kept)' \
+        file=kept "$WORK/kept" file=timed "$WORK/timed" | sort -n
+}
+
+# last_use KIND: print the lines on standard input that have one, each after the time of the last use in seconds.
+last_use() {
+    awk -v "kind=$1" -v "patterns=$KEEP_VOLUMES" '
+        BEGIN {
+            gsub(/[.]/, "[.]", patterns)
+            gsub(/[*]/, ".*", patterns)
+            gsub(/[?]/, ".", patterns)
+            gsub(/ +/, "|", patterns)
+        }
+        file == "record" { used[$1] = $2; next }
+        # A builder that clients are connected to.
+        kind == "container" && $4 > 0 { next }
+        kind == "leftover" || kind == "volume" {
+            belongs = $4 == "anonymous" || $2 ~ /^buildx_buildkit_.*_state$/
+            if (belongs != (kind == "leftover") || $2 ~ ("^(" patterns ")$")) next
+        }
+        NF > 0 {
+            time = seconds($1)
+            key = kind "." $2
+            if (key in used) { if (used[key] > time) time = used[key] }
+            else if (kind == "volume" || time < 0) { # the engine does not know the last use
+                if (!("since" in used)) next
+                if (used["since"] > time) time = used["since"]
+            }
+            if (time >= 0) printf "%.0f %s\n", time, $0
+        }
+        # seconds: of a time such as 2026-11-24T18:40:10.123Z or 2026-11-24T19:40:10+01:00. The engine can have a time zone.
+        function seconds(text, year, month, days, offset) {
+            if (text !~ /^[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9]/) return -1
+            year = substr(text, 1, 4) + 0
+            month = substr(text, 6, 2) + 0
+            if (month < 3) { year--; month += 12 } # so that the last day of a year is the leap day
+            days = 365 * year + int(year / 4) - int(year / 100) + int(year / 400) + int((153 * month - 457) / 5) - 719469
+            days += substr(text, 9, 2)
+            if (match(text, /[-+][0-9][0-9]:[0-9][0-9]$/))
+                offset = (substr(text, RSTART + 1, 2) * 60 + substr(text, RSTART + 4, 2)) * (substr(text, RSTART, 1) "60")
+            return days * 86400 + substr(text, 12, 2) * 3600 + substr(text, 15, 2) * 60 + substr(text, 18, 2) - offset
+        }' file=record "$WORK/record" file=found -
+}
+
+# last_use_as_base: print the lines of images on standard input, with the time of the last use of an image that is built on them, if
+# that is later. A build uses its base without an event; and as they share their layers, to remove the base would free nothing. Of
+# images with the same layers, that is the newest one.
+last_use_as_base() {
+    awk '
+        {
+            time[NR] = $1
+            layers[NR] = $4
+            line[NR] = substr($0, length($1) + 2)
+            if (!($4 in newest) || $1 > time[newest[$4]]) newest[$4] = NR
+        }
+        END {
+            for (i = 1; i <= NR; i++)
+                for (base = layers[i]; length(base) > 14; ) {
+                    base = substr(base, 1, length(base) - 13) # without the last layer
+                    if (base in newest && time[i] > used[base]) used[base] = time[i]
+                }
+            for (i = 1; i <= NR; i++) {
+                if (newest[layers[i]] == i && used[layers[i]] > time[i]) time[i] = used[layers[i]]
+                printf "%.0f %s\n", time[i], line[i]
+            }
+        }'
+}
+
+# list KIND: print the IDs of all that can be removed once it is old.
+list() {
+    case $1 in
+    container) docker container ls --all --quiet --no-trunc ;;
+    network) docker network ls --quiet --no-trunc --filter type=custom --filter dangling=true ;;
+    leftover | volume) docker volume ls --quiet --filter dangling=true ;;
+    # A client of 29 lists none without a tag unless it is asked for all, which has the parts of what an old builder made too.
+    image) docker image ls --quiet --no-trunc && docker image ls --quiet --no-trunc --filter dangling=true ;;
+    esac
+}
+
+# kept KIND: print the IDs of what stays.
+kept() {
+    case $1 in
+    container) docker container ls --all --quiet --no-trunc --filter label=dindcache.keep ;;
+    network) docker network ls --quiet --no-trunc --filter label=dindcache.keep ;;
+    leftover | volume) docker volume ls --quiet --filter label=dindcache.keep ;;
+    image)
+        # With --all, also what has a digest and no tag.
+        docker image ls --all --quiet --no-trunc --filter label=dindcache.keep || return
+        for reference in $KEEP_IMAGES; do
+            docker image ls --all --quiet --no-trunc --filter "reference=$reference" || return
+        done
+        # The engine refuses only the last name of an image that a container has.
+        in_use >"$WORK/in-use" && used_now <"$WORK/in-use" >"$WORK/now" && sed -n 's/^image\.\(.*\) .*/\1/p' "$WORK/now"
+        ;;
+    esac
+}
+
+# remove_next: remove the objects on the next lines of standard input, which list_unused printed, unless they are in use by now.
+# Print a line for each. It fails at the end of the list.
+remove_next() {
+    count=0
+    while [ "$count" -lt "$batch_size" ] && read -r line; do
+        printf '%s\n' "$line"
+        count=$((count + 1))
+    done >"$WORK/batch"
+    [ "$count" -gt 0 ] || return
+    if ! unchanged >"$WORK/next" || ! remove || ! inspect_again "$id_format" >"$WORK/left"; then
+        failed=1
+        return 1
+    fi
+    # In UTC, whatever the time zone of the container is.
+    TZ=UTC0 awk -v "object=$object" -v "age=$age" '
+        file == "left" { left[$1]; next }
+        $3 in left { next }
+        {
+            id = $3
+            name = $4
+            time = strftime("%Y-%m-%dT%H:%M:%SZ", $1)
+            if (object == "network") name = rest(3) # it can have spaces
+            if (object == "image") name = rest(4)
+            printf "removed %s %s (%s %s)\n", object, name == "" ? id : name, age, time
+        }
+        function rest(words, text) {
+            text = $0
+            while (words-- > 0) sub(/^[^ ]+ ?/, "", text)
+            return text
+        }' file=left "$WORK/left" file=next "$WORK/next"
+}
+
+# inspect_again FORMAT: print the objects of the batch that still exist.
+inspect_again() {
+    cut -d ' ' -f 3 "$WORK/batch" >"$WORK/ids"
+    inspect "$object" "$1" <"$WORK/ids"
+}
+
+# unchanged: print the lines of the batch that are still true.
+unchanged() {
+    inspect_again "$format" >"$WORK/again" || return
+    awk 'file == "again" { same[$0]; next } { line = $0; sub(/^[^ ]+ /, "", line) } line in same' \
+        file=again "$WORK/again" file=batch "$WORK/batch" >"$WORK/same"
+    while read -r line; do
+        if [ "$object" = network ]; then
+            # The engine does not count a container that has not started yet, which has only the name of the network.
+            name=${line#* * * } network=${line#* * }
+            users=$(docker container ls --all --quiet --filter "network=${network%% *}" --filter "network=$name") || return
+            [ -z "$users" ] || continue
+        fi
+        printf '%s\n' "$line"
+    done <"$WORK/same"
+}
+
+# remove: remove the objects of the batch that are unchanged. What is in use or gone by now is no failure.
+remove() {
+    options=
+    [ "$object" != container ] || options='--force --volumes'
+    # By its ID, an image does not take a name along that has moved in the meantime. The engine rejects that for one with several.
+    # shellcheck disable=SC2086 # two words or none
+    errors=$(
+        awk -v "object=$object" 'object == "image" && NF > 5 { for (i = 5; i <= NF; i++) print $i; next } { print $3 }' "$WORK/next" |
+            xargs -r docker "$object" rm $options 2>&1 >/dev/null
+    ) && return
+    errors=$(
+        printf '%s\n' "$errors" | grep -Eiv \
+            -e '^$|^exit status' -e 'no such (image|container|volume)|network .* not found' \
+            -e 'conflict|in use|is running|already in progress|active endpoints'
+    ) || return 0
+    log "docker $object rm: $errors"
+    # shellcheck disable=SC2034 # for prune.sh
+    failed=1
+}

@@ -21,6 +21,8 @@ _SCRIPTS = (
     "daemon/reload-certificate.sh",
     "daemon/check-certificate.sh",
     "cleanup/guard-disk.sh",
+    "cleanup/last-used.sh",
+    "cleanup/remember-use.sh",
     "cleanup/remove-unused.sh",
 )
 # What the API server takes for the data of a ConfigMap, in bytes.

@@ -1,94 +1,13 @@
 """The scripts themselves, each as process 1 of namespaces of its own, under the machine's sh and under BusyBox alone."""
 
 import os
-import shutil
 import signal
-import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-SCRIPTS = Path(__file__).parent.parent / "dindcache" / "scripts"
-NAMESPACES = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--mount-proc"]
-if os.getuid() != 0:
-    NAMESPACES += ["--user", "--map-root-user"]
+from tests.scripts.conftest import end, first_line, inner
 
 START = ("2376", "86400", "1800")  # the port, and what the reload goes by
-
-Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture(params=["sh", "busybox"])
-def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
-    """Start ``setup; exec sh SCRIPT ARGUMENT…`` with stand-ins for the image's programs."""
-    if shutil.which("unshare") is None or subprocess.run([*NAMESPACES, "true"], check=False, capture_output=True).returncode:
-        pytest.skip("needs unshare, and namespaces for this user")
-    path = tmp_path / "bin"
-    path.mkdir()
-    if request.param == "busybox":
-        busybox = shutil.which("busybox")
-        if busybox is None:
-            pytest.skip("needs busybox")
-        subprocess.run([busybox, "--install", "-s", path], check=True)
-        for program in ("flock", "openssl"):
-            if not (path / program).exists():  # Debian's BusyBox has no flock, nobody's an openssl
-                (path / program).symlink_to(shutil.which(program) or program)
-        search = str(path)
-    else:
-        search = f"{path}:{os.environ['PATH']}"
-
-    def write(programs: dict[str, str]) -> None:
-        for name, script in programs.items():
-            (path / name).unlink(missing_ok=True)
-            (path / name).write_text(f"#!{shutil.which('sh', path=search)}\n{script}\n")
-            (path / name).chmod(0o755)
-
-    # Rules can be added, and there are none to delete.
-    write(dict.fromkeys(("iptables", "ip6tables"), '[ "$2" != -D ]'))
-    write({"docker": "exit ${DOCKER_STATUS:-0}", "dockerd-entrypoint.sh": 'printf "%s\\n" "$@"'})
-    (tmp_path / "data").mkdir()
-    started: list[subprocess.Popen[str]] = []
-
-    def start(
-        script: str,
-        *arguments: str,
-        setup: str = "",
-        environment: dict[str, str] | None = None,
-        programs: dict[str, str] | None = None,
-    ) -> subprocess.Popen[str]:
-        write(programs or {})
-        prepare = f"mount -t sysfs sys /sys && mount -t tmpfs run /run && {setup or ':'}"
-        command = f"{prepare} && exec env PATH='{search}' sh {SCRIPTS / script} "
-        process = subprocess.Popen(
-            [*NAMESPACES, "sh", "-c", command + '"$@"', "sh", *arguments],
-            env={**os.environ, "DATA_ROOT": str(tmp_path / "data"), **(environment or {})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def end(process: "subprocess.Popen[str]", seconds: float = 30) -> tuple[int, list[str]]:
-    output, _ = process.communicate(timeout=seconds)
-    return process.returncode, output.splitlines()
-
-
-def first_line(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout
-    return process.stdout.readline().strip()
-
-
-def inner(process: "subprocess.Popen[str]") -> int:
-    """The process that is 1 in its own namespace."""
-    return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
 
 
 def test_the_lock_is_held_by_what_the_script_becomes(start):
@@ -113,7 +32,7 @@ def test_who_waits_is_gone_at_once_when_deleted(start):
 
 
 def test_a_shared_process_namespace_is_refused(start):
-    status, lines = end(start("lock.sh", "true", setup=f"sh {SCRIPTS / 'lock.sh'} true; echo $?; echo"))
+    status, lines = end(start("lock.sh", "true", setup="sh $SCRIPTS/lock.sh true; echo $?; echo"))
     assert status == 0
     assert lines[0].endswith("not 1: hostPID and shareProcessNamespace must be off")
     assert lines[1] == "1"
@@ -212,7 +131,7 @@ def test_no_lock_is_no_reason_to_wait(start):
 
 
 def test_the_first_answer_after_a_wait_ends_the_patience(start):
-    asked = f"touch /run/dindcache.waiting; sh {SCRIPTS / 'ready.sh'} && test ! -e /run/dindcache.waiting && echo ended"
+    asked = "touch /run/dindcache.waiting; sh $SCRIPTS/ready.sh && test ! -e /run/dindcache.waiting && echo ended"
     assert end(start("lock.sh", "sh", "-c", asked)) == (0, ["ended"])
 
 

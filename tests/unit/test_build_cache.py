@@ -61,7 +61,7 @@ def test_a_default_makes_way_for_a_given_size():
 
 
 def test_build_records_are_bounded():
-    assert settings()["history"] == {"maxAge": "1h", "maxEntries": 500}
+    assert settings()["history"] == {"maxAge": "1h", "maxEntries": 1000}
 
 
 @pytest.mark.parametrize(

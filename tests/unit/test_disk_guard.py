@@ -13,28 +13,57 @@ def pod(chart, find):
     return pod
 
 
-def test_the_relief_may_do_nothing_but_ask_the_engine(pod):
-    template = pod(retention=Retention(images=["base:*"], max_job_duration=Duration.hours(3)))
-    engine, relief = template["spec"]["containers"]
-    assert relief["command"] == ["sh", "/etc/dindcache/relieve.sh", "10800", "base:*"]
-    assert relief["image"] == engine["image"]
-    assert relief["securityContext"] == {
+def test_the_disk_guard_has_the_socket_of_the_engine_and_no_other_rights(pod):
+    template = pod()
+    engine, guard = template["spec"]["containers"]
+    assert guard["command"] == ["sh", "/etc/dindcache/guard-disk.sh"]
+    assert guard["image"] == engine["image"]
+    assert guard["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
         "privileged": False,
         "readOnlyRootFilesystem": True,
         "runAsNonRoot": False,
         "runAsUser": 0,
+        "seLinuxOptions": {"type": "spc_t"},
         "seccompProfile": {"type": "RuntimeDefault"},
     }
-    assert {mount["mountPath"] for mount in relief["volumeMounts"]} == {"/etc/dindcache", "/var/lib/docker/", "/run/dindcache"}
-    assert all(mount["readOnly"] for mount in relief["volumeMounts"])
-    assert not relief.keys() & {"env", "ports", "lifecycle", "startupProbe", "livenessProbe", "readinessProbe"}
+    assert {mount["mountPath"] for mount in guard["volumeMounts"]} == {"/etc/dindcache", "/var/lib/docker/", "/run/dindcache"}
+    assert all(mount["readOnly"] for mount in guard["volumeMounts"])
+    assert not guard.keys() & {"ports", "lifecycle", "startupProbe", "livenessProbe", "readinessProbe"}
     # The pod's log is the engine's.
     assert template["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"] == engine["name"]
 
 
-def test_a_daemon_without_relief_has_no_second_socket(pod):
+# The ages in seconds, and how precise and how late the record of use is.
+@pytest.mark.parametrize(
+    ("job", "ages", "precision", "delay"),
+    [
+        (Duration.hours(2), "604800 86400 7200", "600", "60"),
+        (Duration.days(2), "604800 172800 172800", "600", "60"),
+        (Duration.days(30), "2592000 2592000 2592000", "600", "60"),
+        # No age of what is removed is much shorter than what is recorded.
+        (Duration.minutes(10), "604800 86400 600", "50", "5"),
+        (Duration.seconds(1), "604800 86400 1", "0", "0"),
+    ],
+)
+def test_nothing_goes_that_a_job_can_need(pod, job, ages, precision, delay):
+    _, guard = pod(retention=Retention(images=["base:*"], volumes=["maven"], max_job_duration=job))["spec"]["containers"]
+    assert {variable["name"]: variable["value"] for variable in guard["env"]} == {
+        "AGES_SECONDS": ages,
+        "ENOUGH_PERCENT": "25 15",
+        "KEEP_IMAGES": "base:*",
+        "KEEP_VOLUMES": "maven",
+        "LOW_PERCENT": "20 10",
+        "MAX_JOB_SECONDS": str(int(job.to_seconds())),
+        "RECORD_DELAY_SECONDS": delay,
+        "URGENT_ENOUGH_PERCENT": "20 10",
+        "URGENT_PERCENT": "17 8",
+        "USE_PRECISION_SECONDS": precision,
+    }
+
+
+def test_a_daemon_without_disk_guard_has_no_second_socket(pod):
     spec = pod(disk_guard=False)["spec"]
     (engine,) = spec["containers"]
     assert "/run/dindcache" not in {mount["mountPath"] for mount in engine["volumeMounts"]}
