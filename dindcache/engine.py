@@ -14,7 +14,10 @@ from dindcache._typed import check_fields
 
 
 class ImageStore(Enum):
-    """The store of the engine's images (``docs/explanation/build-cache.md``). After a change the images of the other store stay, unused."""
+    """The store of the engine's images (``docs/explanation/build-cache.md``).
+
+    After a change the images of the other store stay, but are not listed.
+    """
 
     OVERLAY2 = "overlay2"
     """Builds take half to two thirds of the time and a third of the disk space (``benchmarks/image_store.py``)."""

@@ -30,7 +30,8 @@ class SelfIssued:
     :param names: Further DNS names and IP addresses under which clients reach the daemon. Defaults to none
     :param lifetime: Lifetime of a certificate, in whole days, at most half of the CA's ten years. Defaults to 90 days
     :param renew_before: Time before the end at which a certificate is renewed, in whole seconds. Defaults to 30 days
-    :param ca_generation: Number of the CA. Another number replaces the CA in steps (``docs/guides/rotate-ca.md``). Defaults to 1
+    :param ca_generation: Number of the CA. Another number replaces the CA in steps (``docs/guides/rotate-ca.md``). Defaults to
+        1
     :param kubectl_image: Image that publishes the Secrets. Defaults to an exact release
     :param pod: Options of the Job's pods that differ from the daemon's. Defaults to the daemon's
     :raises ValueError: A name or the image is invalid, or a time or the generation is out of its range
