@@ -7,20 +7,21 @@
 #   DRAIN_QUIET_SECONDS          the drain ends when no client has been connected for this time
 #   LIVENESS_PERIOD_SECONDS      the engine is asked this often, and the drain ends when it has not answered
 #   LIVENESS_FAILURES            this many times in a row: a stopped engine keeps its connections for ever
+#   NETWORK                      directory of the tables of connections, defaults to /proc/net
 set -eu
 : "${PORT:?}" "${DRAIN_SECONDS:?}" "${DRAIN_REJECT_AFTER_SECONDS:?}" "${DRAIN_QUIET_SECONDS:?}"
 : "${LIVENESS_PERIOD_SECONDS:?}" "${LIVENESS_FAILURES:?}"
 . "${0%/*}/common.sh"
 # Makes the readiness probe fail.
 closed=/run/dindcache.closed
-quiet=$DRAIN_QUIET_SECONDS
+quiet=$DRAIN_QUIET_SECONDS network=${NETWORK:-/proc/net}
 
 # clients: count the connections to the port whose other end is alive. In /proc/net/tcp the local address is the second field, in
 # hexadecimal, and 01 in the fourth is ESTABLISHED. When a node vanishes, its connections stay in that state for up to 15 minutes:
 # data is sent again (field 7, 8 times take 100 s), or keepalive probes are not answered (field 9, 4 take 75 s).
 clients() {
     # tcp6 does not exist where IPv6 is off.
-    cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v "port=$(printf ':%04X$' "$PORT")" '
+    cat "$network/tcp" "$network/tcp6" 2>/dev/null | awk -v "port=$(printf ':%04X$' "$PORT")" '
         $2 ~ port && $4 == "01" && hex($7) < 8 && $9 < 4 { count++ }
         END { print count + 0 }
         function hex(text, number, i) {
