@@ -6,14 +6,13 @@ from functools import partial
 from hashlib import sha256
 from typing import ClassVar
 
-from cdk8s import JsonPatch
 from cdk8s_plus_27 import k8s
 from constructs import Construct
 
 from dindcache._names import ObjectName
 from dindcache._scripts import FilesConfigMap, read_scripts
 from dindcache.pod import PodOptions
-from dindcache.tls.certificate_pod import ISSUE, STATE_KEY, STATE_LABEL, certificate_pod
+from dindcache.tls.certificate_pod import STATE_KEY, STATE_LABEL, certificate_pod
 from dindcache.tls.certificates import DaemonIdentity
 
 # Certificates start this far in the past, since clocks differ.
@@ -124,18 +123,16 @@ class CertificateJob(Construct):
         )
 
     def _run(self, template: k8s.PodTemplateSpec) -> None:
-        # What the script rejects, no retry changes. Anything else is tried for more than an hour, until the CronJob runs too.
-        rejected = k8s.PodFailurePolicyOnExitCodesRequirement(container_name=ISSUE, operator="In", values=[1])
-        rule = k8s.PodFailurePolicyRule(action="FailJob", on_exit_codes=rejected, on_pod_conditions=[])
-        spec = partial(k8s.JobSpec, template=template, backoff_limit=12, pod_failure_policy=k8s.PodFailurePolicy(rules=[rule]))
+        # Retries last for more than an hour, until the CronJob runs too.
+        spec = partial(k8s.JobSpec, template=template, backoff_limit=12)
         # A Job is immutable, so it is named after all that it applies.
         scripts = read_scripts("common.sh", "tls/issue.sh")
         applied = json.dumps([k8s.KubeJob.manifest(spec=spec()), scripts], sort_keys=True)
         state = sha256(applied.encode()).hexdigest()[:8]
         FilesConfigMap(self, "files", name=self._name, app=self._daemon.name, data={STATE_KEY: state, **scripts})
         # Without a deadline: it waits for a node or an image, or is replaced.
-        job = k8s.KubeJob(self, "job", metadata=self._metadata(f"{self._name}-{state}", state=state), spec=spec())
-        cron_job = k8s.KubeCronJob(
+        k8s.KubeJob(self, "job", metadata=self._metadata(f"{self._name}-{state}", state=state), spec=spec())
+        k8s.KubeCronJob(
             self,
             "cron-job",
             metadata=self._metadata(),
@@ -148,9 +145,6 @@ class CertificateJob(Construct):
                 job_template=k8s.JobTemplateSpec(spec=spec(active_deadline_seconds=3600)),
             ),
         )
-        # The API server drops an empty list, so that each apply would be a change.
-        for api_object, path in ((job, "/spec"), (cron_job, "/spec/jobTemplate/spec")):
-            api_object.add_json_patch(JsonPatch.remove(f"{path}/podFailurePolicy/rules/0/onPodConditions"))
 
     def _metadata(self, name: str | None = None, namespace: str | None = None, state: str | None = None) -> k8s.ObjectMeta:
         labels = {"app": self._daemon.name, **({STATE_LABEL: state} if state else {})}

@@ -16,9 +16,6 @@ STATE_LABEL = "dindcache/certificates"
 STATE_KEY = "state"
 """Key of the ConfigMap whose value is the checksum of the Job that is applied now."""
 
-ISSUE = "issue"
-"""Name of the container that issues."""
-
 _USER = 10000  # above the users of a node
 _TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - where kubectl looks
 
@@ -43,7 +40,7 @@ def certificate_pod(
     """
     issued = [k8s.VolumeMount(name=key, mount_path=f"/issued/{key}", read_only=True) for key in secrets]
     issue = k8s.Container(
-        name=ISSUE,
+        name="issue",
         image=daemon.image,
         command=script_command("issue.sh"),
         env=[_namespace(), *(k8s.EnvVar(name=key, value=value) for key, value in environment.items())],

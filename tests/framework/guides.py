@@ -1,6 +1,7 @@
 """Pages whose shell blocks run on a cluster."""
 
 RUN: dict[str, str] = {
+    "docs/guides/disk-space.md": "tests/cluster/test_quickstart.py",
     "docs/guides/volumes.md": "tests/cluster/test_volume.py",
     "docs/quickstart.md": "tests/cluster/test_quickstart.py",
 }

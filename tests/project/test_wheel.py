@@ -31,7 +31,7 @@ def test_a_users_app_needs_only_the_wheel(user_app):
     config_maps = [manifest["data"] for manifest in manifests if manifest["kind"] == "ConfigMap"]
     assert len(config_maps) == 3
     for data in config_maps:
-        assert {key: text for key, text in data.items() if key != "daemon.json"}.items() <= scripts.items()
+        assert {key: text for key, text in data.items() if key.endswith(".sh")}.items() <= scripts.items()
     assert deployment["metadata"]["annotations"] == {"owner": "user"}
     assert path.with_name("config.toml").read_text().startswith("# by user\n[[runners]]\n")
     assert yaml.safe_load(path.with_name("docker.gitlab-ci.yml").read_text()).keys() == {".docker", ".docker-build"}

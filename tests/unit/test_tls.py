@@ -267,14 +267,6 @@ def test_only_the_hourly_job_has_a_deadline(chart, find, volume):
     assert find("CronJob")["spec"]["concurrencyPolicy"] == "Forbid"
 
 
-def test_a_rejection_fails_the_job_at_once(chart, find, volume):
-    """Anything else is tried again, and an empty list would be a change at each apply."""
-    DindDaemon(chart, "docker-dind", volume=volume)
-    for spec in (job_of(chart)["spec"], find("CronJob")["spec"]["jobTemplate"]["spec"]):
-        on_exit_codes = {"containerName": "issue", "operator": "In", "values": [1]}
-        assert spec["podFailurePolicy"] == {"rules": [{"action": "FailJob", "onExitCodes": on_exit_codes}]}
-
-
 def test_each_container_mounts_only_what_it_needs(chart, volume):
     DindDaemon(chart, "docker-dind", volume=volume)
     for template in templates(chart):
