@@ -15,9 +15,9 @@ _RESERVED, _MAX_USED, _MIN_FREE = 20, 50, 20
 _THREE_SIZES_SINCE = 28
 # Where Go's time.Duration ends, in seconds.
 _LONGEST = (1 << 63) // 10**9
-# Build records are outside every budget, at 0.1 to 0.3 MB each. The engine removes a record that is older than this and not among
-# so many newest. So nothing bounds their number within the age, which is short; so many builds are a day or
-# more of a busy daemon, for what reads them.
+# Build records are outside every budget, at 0.1 to 0.3 MB each. The engine removes a record that is older than this and not
+# among so many newest. So nothing bounds their number within the age, which is short; so many builds are a day or more of a
+# busy daemon, for what reads them.
 _HISTORY = {"maxAge": "1h", "maxEntries": 1000}
 
 
