@@ -109,14 +109,15 @@ class GitLabRunner:
             _put(_table(volume, "items"), secret.items)
 
 
-def _check_shape(path: str, value: object, shape: Any) -> None:
+def _check_shape(path: str, value: Any, shape: Any) -> None:
     """Check the types of what is merged with: a list of one shape, a table of keys and their shapes, or a type."""
-    if not isinstance(value, shape if shape is str else type(shape)):
+    is_list, is_table = isinstance(shape, list), isinstance(shape, dict)
+    if not isinstance(value, list if is_list else dict if is_table else shape):
         raise ValueError(f"{path} in config must be {_phrase(shape)}, got {value!r}")
-    if isinstance(value, list):
+    if is_list:
         for item in value:
             _check_shape(path, item, shape[0])
-    elif isinstance(value, dict):
+    elif is_table:
         for key, inner in shape.items():
             if key in value:
                 _check_shape(f"{path}.{key}", value[key], inner)
