@@ -20,8 +20,8 @@ read_record() {
     if ! stored_record >"$WORK/stored"; then failed=1; fi
     written=$(sed -n 's/^written //p' "$WORK/stored")
     if [ -n "$written" ]; then
-        # The engine remembers 256 events.
-        use_events --since "$written" --until "$(date +%s)" >"$WORK/recent" || failed=1
+        # The engine remembers 256 events. Those of this second count too, such as the end of a container that was just removed.
+        use_events --since "$written" --until "$(($(date +%s) + 1))" >"$WORK/recent" || failed=1
         used_now <"$WORK/recent" >>"$WORK/stored" || failed=1
     else
         log "no disk guard records the use of images and volumes: volumes with a name stay, and so do images without a time"
