@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -58,37 +58,48 @@ def record(engine: Engine) -> Callable[..., None]:
     return record
 
 
-@pytest.fixture(params=["sh", "busybox"])
-def start(request: pytest.FixtureRequest, tmp_path: Path, scripts: Path) -> Iterator[Start]:
-    """Start ``setup; exec sh SCRIPT ARGUMENT…`` under the machine's sh, and under BusyBox with its tools only.
+class Image:
+    """The programs of the image: those of BusyBox, or of this machine where there is no BusyBox.
+
+    :param path: Directory of programs that come before them
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir()
+        self.search = f"{path}:{os.environ['PATH']}"
+        if busybox := shutil.which("busybox"):
+            subprocess.run([busybox, "--install", "-s", path], check=True)
+            for program in ("flock", "openssl"):
+                if not (path / program).exists():  # Debian's BusyBox has no flock, and none has an openssl
+                    (path / program).symlink_to(shutil.which(program) or program)
+            self.search = str(path)
+
+    def add(self, programs: Mapping[str, str]) -> None:
+        """Add or replace programs, each by its script."""
+        for name, script in programs.items():
+            (self.path / name).unlink(missing_ok=True)
+            (self.path / name).write_text(f"#!{shutil.which('sh', path=self.search)}\n{script}\n")
+            (self.path / name).chmod(0o755)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Image:
+    """The programs of the image that scripts run in as process 1."""
+    if shutil.which("unshare") is None or subprocess.run([*NAMESPACES, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("needs unshare, and namespaces for this user")
+    return Image(tmp_path / "bin")
+
+
+@pytest.fixture
+def start(tmp_path: Path, image: Image, scripts: Path) -> Iterator[Start]:
+    """Start ``setup; exec sh SCRIPT ARGUMENT…``.
 
     ``programs`` are stand-ins for programs of the image. ``$SCRIPTS`` is the directory of the scripts.
     """
-    if shutil.which("unshare") is None or subprocess.run([*NAMESPACES, "true"], check=False, capture_output=True).returncode:
-        pytest.skip("needs unshare, and namespaces for this user")
-    path = tmp_path / "bin"
-    path.mkdir()
-    if request.param == "busybox":
-        busybox = shutil.which("busybox")
-        if busybox is None:
-            pytest.skip("needs busybox")
-        subprocess.run([busybox, "--install", "-s", path], check=True)
-        for program in ("flock", "openssl"):
-            if not (path / program).exists():  # Debian's BusyBox has no flock, and none has an openssl
-                (path / program).symlink_to(shutil.which(program) or program)
-        search = str(path)
-    else:
-        search = f"{path}:{os.environ['PATH']}"
-
-    def write(programs: dict[str, str]) -> None:
-        for name, script in programs.items():
-            (path / name).unlink(missing_ok=True)
-            (path / name).write_text(f"#!{shutil.which('sh', path=search)}\n{script}\n")
-            (path / name).chmod(0o755)
-
     # Rules can be added, and there are none to delete.
-    write(dict.fromkeys(("iptables", "ip6tables"), '[ "$2" != -D ]'))
-    write({"docker": "exit ${DOCKER_STATUS:-0}", "dockerd-entrypoint.sh": 'printf "%s\\n" "$@"'})
+    image.add(dict.fromkeys(("iptables", "ip6tables"), '[ "$2" != -D ]'))
+    image.add({"docker": "exit ${DOCKER_STATUS:-0}", "dockerd-entrypoint.sh": 'printf "%s\\n" "$@"'})
     (tmp_path / "data").mkdir()
     started: list[Process] = []
 
@@ -99,9 +110,9 @@ def start(request: pytest.FixtureRequest, tmp_path: Path, scripts: Path) -> Iter
         environment: dict[str, str] | None = None,
         programs: dict[str, str] | None = None,
     ) -> Process:
-        write(programs or {})
+        image.add(programs or {})
         prepare = f"mount -t sysfs sys /sys && mount -t tmpfs run /run && mount -t tmpfs shm /dev/shm && {setup or ':'}"
-        command = f"{prepare} && exec env PATH='{search}' sh {scripts / script} "
+        command = f"{prepare} && exec env PATH='{image.search}' sh {scripts / script} "
         process = subprocess.Popen(
             [*NAMESPACES, "sh", "-c", command + '"$@"', "sh", *arguments],
             env={**os.environ, "DATA_ROOT": str(tmp_path / "data"), "SCRIPTS": str(scripts), **(environment or {})},

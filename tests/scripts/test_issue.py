@@ -1,4 +1,4 @@
-"""``issue.sh`` with openssl, under the machine's sh and under BusyBox: what it issues, keeps, restores and replaces."""
+"""``issue.sh`` with openssl: what it issues, keeps, restores and replaces."""
 
 import base64
 import os
@@ -6,7 +6,7 @@ import shutil
 import ssl
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from dindcache._scripts import read_scripts
+from tests.scripts.conftest import Image
 
 START = 1_800_000_000
 HOUR, DAY = 3600, 86400
@@ -21,14 +22,13 @@ Files = dict[str, bytes]
 Secrets = dict[str, Files]
 SERVER, CLIENT = "docker-dind-server", "docker-dind-client"
 ALWAYS = "DNS:docker-dind,DNS:docker-dind.kube-ops.svc,DNS:localhost,IP:127.0.0.1"
-ONE_SHELL = pytest.mark.parametrize("issue", ["sh"], indirect=True)
 
 
 class Issue:
     """The script, with the Secrets that exist and the time at which it runs."""
 
-    def __init__(self, directory: Path, command: Sequence[str], path: str) -> None:
-        self.directory, self.command, self.path = directory, command, path
+    def __init__(self, directory: Path, path: str) -> None:
+        self.directory, self.path = directory, path
         self.log: list[str] = []
         for name, text in read_scripts("common.sh", "tls/issue.sh").items():
             (directory / name).write_text(text)
@@ -58,7 +58,7 @@ class Issue:
                 (issued / mount / key).write_bytes(value)
                 (issued / mount / key).chmod(0o444)
         done = subprocess.run(
-            [*self.command, str(self.directory / "issue.sh")],
+            ["sh", str(self.directory / "issue.sh")],
             env={
                 "PATH": self.path,
                 "ISSUED": str(issued),
@@ -106,18 +106,12 @@ def directory() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.fixture(params=["sh", "busybox"])
-def issue(request: pytest.FixtureRequest, directory: Path) -> Issue:
-    openssl, shell = shutil.which("openssl"), shutil.which(request.param)
-    if openssl is None or shell is None:
-        pytest.skip(f"needs openssl and {request.param}")
-    if request.param == "sh":
-        return Issue(directory, [shell], os.environ["PATH"])
-    path = directory / "bin"
-    path.mkdir()
-    subprocess.run([shell, "--install", "-s", path], check=True)
-    (path / "openssl").symlink_to(openssl)
-    return Issue(directory, [shell, "sh"], str(path))
+@pytest.fixture
+def issue(directory: Path) -> Issue:
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    image = Image(directory / "bin")
+    return Issue(directory, image.search)
 
 
 def trusts(tmp_path: Path, ca: bytes, certificate: bytes, *options: str, later: int = 0) -> bool:
@@ -152,7 +146,6 @@ def test_the_server_by_each_of_its_names_and_a_client(issue, tmp_path):
 
 
 @pytest.mark.parametrize("namespace", ["2024", "0x1f", "true", "null", "0123"])
-@ONE_SHELL
 def test_names_that_look_like_something_else_stay_strings(issue, namespace):
     issue({}, namespace=namespace, clients=f"{namespace}/{CLIENT}")
     assert [manifest["metadata"]["namespace"] for manifest in issue.manifests] == [namespace] * 3
@@ -322,7 +315,6 @@ def test_the_next_generation_replaces_the_ca_in_three_steps(world, issue):
     ],
     ids=lambda changes: " ".join(f"{generation}x{times}" for generation, times in changes),
 )
-@ONE_SHELL
 def test_any_change_of_the_generation_cuts_no_client_off(world, changes):
     for generation, times in changes:
         world.run(generation, times=times)
@@ -333,7 +325,6 @@ def test_any_change_of_the_generation_cuts_no_client_off(world, changes):
 
 @pytest.mark.parametrize("lost", ["docker-dind-ca-1", SERVER, CLIENT])
 @pytest.mark.parametrize("step", [0, 1, 2])
-@ONE_SHELL
 def test_a_lost_secret_cuts_no_client_off_in_any_step(world, lost, step):
     generation = 2 if step else 1
     if step:
@@ -343,7 +334,6 @@ def test_a_lost_secret_cuts_no_client_off_in_any_step(world, lost, step):
     assert world.is_settled(generation)
 
 
-@ONE_SHELL
 def test_names_wait_for_the_step_where_nobody_could_sign_them(world):
     """The key of generation 1 is not mounted."""
     before = world.secrets[SERVER]["cert.pem"]
@@ -355,7 +345,6 @@ def test_names_wait_for_the_step_where_nobody_could_sign_them(world):
 
 
 @pytest.mark.parametrize("generation", [1, 3])
-@ONE_SHELL
 def test_names_are_signed_at_once_by_the_ca_in_use(world, generation):
     world.run(2, times=4)
     world.run(generation, names=",DNS:docker.example")
@@ -364,7 +353,6 @@ def test_names_are_signed_at_once_by_the_ca_in_use(world, generation):
 
 
 @pytest.mark.parametrize("step", [None, b"", b"soon", b"99999999999"])
-@ONE_SHELL
 def test_a_lost_time_of_the_last_step_is_waited_for_again(world, step):
     world.run(2)
     first = world.secrets[CLIENT]
@@ -378,7 +366,6 @@ def test_a_lost_time_of_the_last_step_is_waited_for_again(world, step):
     assert world.secrets[CLIENT] != first
 
 
-@ONE_SHELL
 def test_a_step_that_was_not_published_is_not_taken_for_one(world):
     world.run(2)
     world.secrets = {**world.secrets, SERVER: world.published[0][1], CLIENT: world.published[0][2]}
@@ -388,7 +375,6 @@ def test_a_step_that_was_not_published_is_not_taken_for_one(world):
     assert world.secrets[SERVER]["cert.pem"] == world.published[0][1]["cert.pem"]
 
 
-@ONE_SHELL
 def test_short_certificates_do_not_delay_a_step(world):
     """Each is renewed after a day."""
     world.run(1, lifetime=3, renew=2)
@@ -397,7 +383,6 @@ def test_short_certificates_do_not_delay_a_step(world):
 
 
 @pytest.mark.parametrize(("lifetime", "renew"), [(3, 1.5), (1825, 1800)])
-@ONE_SHELL
 def test_the_last_days_of_a_ca(issue, tmp_path, lifetime, renew):
     """Certificates expire with their CA, and are not issued again and again."""
     end = 3650 * DAY
@@ -422,7 +407,6 @@ def test_the_last_days_of_a_ca(issue, tmp_path, lifetime, renew):
         assert trusts(tmp_path, late[name]["ca.pem"], late[name]["cert.pem"], later=end + HOUR)
 
 
-@ONE_SHELL
 def test_ten_years_of_a_ca(issue, tmp_path):
     """Certificates of 900 days, renewed 300 days before their end, and the next CA when the log asks for it."""
     secrets, generation, restarts = issue({}, lifetime=900, renew=300), 1, 0

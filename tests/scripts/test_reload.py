@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.framework.certificates import Authority
+from tests.scripts.conftest import Image
 
 SCRIPTS = Path(__file__).parent.parent.parent / "dindcache"
 NAMESPACES = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--mount-proc"]
@@ -95,30 +96,19 @@ def certificates(tmp_path: Path) -> Certificates:
     return Certificates(tmp_path / "certificates")
 
 
-@pytest.fixture(params=["sh", "busybox"])
-def launch(request: pytest.FixtureRequest, tmp_path: Path, certificates: Certificates) -> Iterator[Launch]:
+@pytest.fixture
+def launch(tmp_path: Path, image: Image, certificates: Certificates) -> Iterator[Launch]:
     """Start ``start.sh`` with programs that stand for those of the image."""
-    shell = shutil.which(request.param)
-    if shell is None or subprocess.run([*NAMESPACES, "true"], check=False, capture_output=True).returncode:
-        pytest.skip(f"needs {request.param}, unshare and namespaces for this user")
-    path, scripts = tmp_path / "bin", tmp_path / "scripts"
-    for directory in (path, scripts, tmp_path / "data"):
+    scripts = tmp_path / "scripts"
+    for directory in (scripts, tmp_path / "data"):
         directory.mkdir()
-    search = f"{path}:{os.environ['PATH']}"
-    if request.param == "busybox":
-        subprocess.run([shell, "--install", "-s", path], check=True)
-        (path / "openssl").symlink_to(shutil.which("openssl") or "openssl")
-        search = str(path)
     for script in [SCRIPTS / "common.sh", *(SCRIPTS / "daemon").glob("*.sh")]:
         shutil.copy(script, scripts)
     started: list[Running] = []
 
     def start(*, begin: str = ":", rejecting: str = ":", **programs: str) -> Running:
         for name, program in {**PROGRAMS, **programs}.items():
-            (path / name).unlink(missing_ok=True)
-            text = program.replace("{begin}", begin).replace("{rejecting}", rejecting)
-            (path / name).write_text(f"#!{shutil.which('sh', path=search)}\n{text}\n")
-            (path / name).chmod(0o755)
+            image.add({name: program.replace("{begin}", begin).replace("{rejecting}", rejecting)})
         environment = {
             **os.environ,
             "PORT": "2376",
@@ -133,7 +123,7 @@ def launch(request: pytest.FixtureRequest, tmp_path: Path, certificates: Certifi
             "FLAGS": "--debug --tlsverify",
         }
         prepare = "mount -t sysfs sys /sys && mount -t tmpfs run /run"
-        command = f"{prepare} && exec env PATH='{search}' sh {scripts}/start.sh $FLAGS"
+        command = f"{prepare} && exec env PATH='{image.search}' sh {scripts}/start.sh $FLAGS"
         started.append(Running(command, environment))
         return started[-1]
 
