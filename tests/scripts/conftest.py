@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -58,22 +59,32 @@ def record(engine: Engine) -> Callable[..., None]:
     return record
 
 
-class Image:
-    """The programs of the image: those of BusyBox, or of this machine where there is no BusyBox.
+@pytest.fixture(scope="session")
+def image_path() -> Iterator[str]:
+    """Search path of the image's programs: those of BusyBox, or of this machine where there is no BusyBox."""
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        yield os.environ["PATH"]
+        return
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name)
+        path.chmod(0o755)  # for every user
+        subprocess.run([busybox, "--install", "-s", path], check=True)
+        for program in ("flock", "openssl"):
+            if not (path / program).exists():  # Debian's BusyBox has no flock, and none has an openssl
+                (path / program).symlink_to(shutil.which(program) or program)
+        yield name
 
-    :param path: Directory of programs that come before them
+
+class Image:
+    """The programs of an image.
+
+    :param path: Directory of programs that come before those of ``image_path``
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, image_path: str) -> None:
+        self.path, self.search = path, f"{path}:{image_path}"
         path.mkdir()
-        self.search = f"{path}:{os.environ['PATH']}"
-        if busybox := shutil.which("busybox"):
-            subprocess.run([busybox, "--install", "-s", path], check=True)
-            for program in ("flock", "openssl"):
-                if not (path / program).exists():  # Debian's BusyBox has no flock, and none has an openssl
-                    (path / program).symlink_to(shutil.which(program) or program)
-            self.search = str(path)
 
     def add(self, programs: Mapping[str, str]) -> None:
         """Add or replace programs, each by its script."""
@@ -84,11 +95,11 @@ class Image:
 
 
 @pytest.fixture
-def image(tmp_path: Path) -> Image:
+def image(tmp_path: Path, image_path: str) -> Image:
     """The programs of the image that scripts run in as process 1."""
     if shutil.which("unshare") is None or subprocess.run([*NAMESPACES, "true"], check=False, capture_output=True).returncode:
         pytest.skip("needs unshare, and namespaces for this user")
-    return Image(tmp_path / "bin")
+    return Image(tmp_path / "bin", image_path)
 
 
 @pytest.fixture

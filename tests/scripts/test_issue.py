@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from dindcache._scripts import read_scripts
-from tests.scripts.conftest import Image
 
 START = 1_800_000_000
 HOUR, DAY = 3600, 86400
@@ -107,11 +106,10 @@ def directory() -> Iterator[Path]:
 
 
 @pytest.fixture
-def issue(directory: Path) -> Issue:
+def issue(directory: Path, image_path: str) -> Issue:
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl")
-    image = Image(directory / "bin")
-    return Issue(directory, image.search)
+    return Issue(directory, image_path)
 
 
 def trusts(tmp_path: Path, ca: bytes, certificate: bytes, *options: str, later: int = 0) -> bool:
