@@ -21,7 +21,7 @@ synth: .venv/ready ## write dist/, gitlab/ and templates/ from main.py
 check: test ## another name of test
 
 test: lint ## lint and all tests that need no cluster
-	pytest --ignore=tests/cluster --numprocesses=4 # most of them wait
+	pytest --ignore=tests/cluster --numprocesses=5 --dist=worksteal # most of them wait
 
 lint: .venv/ready .venv/checkov/ready ## ruff, mypy, pyright, shellcheck and checkov
 	ruff check
@@ -35,7 +35,7 @@ lint: .venv/ready .venv/checkov/ready ## ruff, mypy, pyright, shellcheck and che
 golden: synth ## regenerate all generated files
 	npx --yes cdk8s-cli@2.207.60 import imports/crds/*.yaml --language python --no-save --check-upgrade=false
 	for example in examples/*.py; do PYTHONPATH=. python "$$example" || exit; done
-	pytest -q --ignore=tests/cluster --numprocesses=4 --update-golden
+	pytest -q --ignore=tests/cluster --numprocesses=5 --dist=worksteal --update-golden
 
 # These drain, kill and fill, so the cluster must be named here: a KUBECONFIG of the environment is somebody's own.
 cluster = $(if $(filter command,$(firstword $(origin KUBECONFIG))),$(KUBECONFIG))
