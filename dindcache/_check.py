@@ -1,4 +1,4 @@
-"""Checks of values: each function raises ``ValueError`` for what the API server or the engine would reject."""
+"""Checks of values. Each function raises ``ValueError`` for a value that the API server or the engine would reject."""
 
 import ipaddress
 import re
@@ -11,13 +11,13 @@ from cdk8s_plus_27 import ContainerResources
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _NAME = "[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
-# Kubernetes reads a quantity as an integer of 64 bits.
+# Kubernetes reads a quantity as a 64-bit integer.
 _MAX_KIBIBYTES = (1 << 53) - 1
 _MAX_SECONDS = (1 << 31) - 1
 
 
 def dns_label(what: str, value: str) -> str:
-    """Check an RFC 1123 label, which the name of a container or a namespace must be."""
+    """Check an RFC 1123 label, such as the name of a container or a namespace."""
     if len(value) > 63 or not re.fullmatch(_LABEL, value):
         raise ValueError(
             f"{what} must be at most 63 lower-case letters, digits and '-', and start and end with a letter or digit, "
@@ -27,7 +27,7 @@ def dns_label(what: str, value: str) -> str:
 
 
 def service_name(what: str, value: str) -> str:
-    """Check an RFC 1035 label, which the name of a Service must be in every release since Kubernetes 1.27."""
+    """Check an RFC 1035 label, which every release since Kubernetes 1.27 accepts as the name of a Service."""
     if len(value) > 63 or not re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", value):
         raise ValueError(
             f"{what} must be at most 63 lower-case letters, digits and '-', start with a letter and not end with '-', "
@@ -37,7 +37,7 @@ def service_name(what: str, value: str) -> str:
 
 
 def dns_subdomain(what: str, value: str, *, longest: int = 253) -> str:
-    """Check an RFC 1123 subdomain, which the name of most objects must be."""
+    """Check an RFC 1123 subdomain, such as the name of most objects."""
     if len(value) > longest or not re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", value):
         raise ValueError(
             f"{what} must be at most {longest} lower-case letters, digits, '-' and '.', and each part must start and end "
@@ -47,7 +47,7 @@ def dns_subdomain(what: str, value: str, *, longest: int = 253) -> str:
 
 
 def qualified_name(what: str, value: str) -> str:
-    """Check the key of a label or an annotation: a name, with a DNS subdomain and ``/`` before it or without."""
+    """Check the key of a label or an annotation: a name with an optional prefix, which is a DNS subdomain and ``/``."""
     prefix, slash, name = value.rpartition("/")
     if slash:
         dns_subdomain(f"prefix of {what}", prefix)
@@ -65,7 +65,7 @@ def labels(what: str, values: Mapping[str, str]) -> None:
 
 
 def local_path(value: str) -> str:
-    """Check an absolute path below the root without ``..``, which is what a ``local`` volume takes."""
+    """Check the path of a ``local`` volume: absolute, below the root and without ``..``."""
     if not value.startswith("/"):
         raise ValueError(f"path must be absolute, got {value!r}")
     parts = PurePosixPath(value).parts
@@ -77,7 +77,7 @@ def local_path(value: str) -> str:
 
 
 def whole_kibibytes(what: str, value: Size) -> int:
-    """Check a size of at least one whole KiB, and return its KiB."""
+    """Check a size of whole KiB, at least one, and return their number."""
     size = value.to_kibibytes(rounding=SizeRoundingBehavior.NONE)
     if size != int(size) or not 0 < size <= _MAX_KIBIBYTES:
         raise ValueError(f"{what} must be a whole number of KiB, from 1 to {_MAX_KIBIBYTES}, got {value.as_string()!r}")
@@ -85,7 +85,7 @@ def whole_kibibytes(what: str, value: Size) -> int:
 
 
 def whole_seconds(what: str, value: Duration, *, least: int = 1) -> int:
-    """Check a duration of whole seconds, and return them."""
+    """Check a duration of whole seconds, and return their number."""
     seconds = value.to_seconds(integral=False)
     if seconds != int(seconds) or not least <= seconds <= _MAX_SECONDS:
         raise ValueError(f"{what} must be a whole number of seconds, from {least} to {_MAX_SECONDS}, got {seconds:g} s")
@@ -111,7 +111,7 @@ def _cores(amount: str) -> float:
 
 
 def image(what: str, value: str) -> str:
-    """Check a reference to an image: a name, with a registry before it and a tag or digest after it or without."""
+    """Check a reference to an image: a name with an optional registry, tag and digest."""
     if not _is_image(value):
         raise ValueError(f"{what} must be an image such as 'registry.example/docker:29.9.3-dind', got {value!r}")
     return value
@@ -124,28 +124,28 @@ def _is_image(value: str) -> bool:
 
 
 def url(what: str, value: str) -> str:
-    """Check an http or https URL of a host without user, query and fragment, which is what dockerd takes for a mirror."""
+    """Check an http or https URL without user, query and fragment, as dockerd requires of a mirror."""
     if not re.fullmatch(r"https?://[^\s?#@]+", value) or not _has_host(value):
         raise ValueError(f"{what} must be a URL such as 'https://host.example', got {value!r}")
     return value
 
 
 def proxy(what: str, value: str) -> str:
-    """Check the URL of a proxy. One with a user or a password belongs into a Secret, and is not repeated in the error."""
+    """Check the URL of a proxy. One with a user or a password belongs in a Secret, and the error does not repeat it."""
     if re.match(r"https?://[^/\s]*@", value):
-        raise ValueError(f"{what} must have no user and no password, put it into a Secret and name that in proxy_secret")
+        raise ValueError(f"{what} must have no user and no password: put the URL into a Secret, and name it in proxy_secret")
     return url(what, value)
 
 
 def registry_host(what: str, value: str) -> str:
-    """Check ``host[:port]``, without a scheme and a path."""
+    """Check ``host[:port]``, without a scheme or a path."""
     if not re.fullmatch(r"[^\s?#@/]+", value) or not _has_host(f"//{value}"):
         raise ValueError(f"{what} must be host[:port], got {value!r}")
     return value
 
 
 def insecure_registry(what: str, value: str) -> str:
-    """Check what dockerd takes for ``--insecure-registry``."""
+    """Check a value of ``--insecure-registry``: ``host[:port]`` or a network."""
     if "/" not in value:
         return registry_host(what, value)
     network(what, value)
@@ -153,12 +153,12 @@ def insecure_registry(what: str, value: str) -> str:
 
 
 def image_pattern(what: str, value: str) -> str:
-    """Check a pattern that the name of an image as ``docker images`` shows it can match.
+    """Check a pattern that can match the name of an image as ``docker images`` shows it.
 
-    The engine accepts any pattern, also one that no name can match.
+    The engine accepts any pattern, even one that can match no name.
     """
     name, at, digest = value.partition("@")
-    # Where a pattern matches a name, it matches this one with a digit for each wildcard, since a digit can be anywhere.
+    # A pattern that can match a name matches this one, with a digit for each wildcard: a digit is valid anywhere.
     example = re.sub("[*?]", "1", name)
     is_shown = not re.match(r"((index\.)?docker\.io|library)/", name)
     has_no_tag = ":" not in name.rpartition("/")[2]
@@ -172,7 +172,7 @@ def image_pattern(what: str, value: str) -> str:
 
 
 def volume_pattern(what: str, value: str) -> str:
-    """Check a pattern that the name of a volume can match, which has two characters or more."""
+    """Check a pattern that can match the name of a volume, which has at least two characters."""
     if not re.fullmatch(r"[A-Za-z0-9*?][\w.*?-]+|\*", value, re.ASCII):
         raise ValueError(f"{what} must be the name of a volume, with '*' and '?' as wildcards, got {value!r}")
     return value
@@ -224,7 +224,7 @@ def certificate_name(what: str, value: str) -> str:
 
 
 def time_zone(what: str, value: str) -> str:
-    """Check a name of the IANA time zone database, where this machine has one."""
+    """Check a name of the IANA time zone database, if this machine has the database."""
     known = available_timezones()
     if known and value not in known:
         raise ValueError(f"{what} must be a name of the IANA database such as 'Europe/Berlin', got {value!r}")
@@ -245,7 +245,7 @@ _FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
 def schedule(what: str, value: Cron) -> Cron:
     """Check the five fields of a schedule as the CronJob controller parses them.
 
-    Its parser, robfig/cron, knows no 7 for Sunday, no ``L`` and no ``#``.
+    Its parser, robfig/cron, accepts neither 7 for Sunday nor ``L`` nor ``#``.
     """
     expression = value.expression_string
     fields = expression.split()

@@ -1,4 +1,4 @@
-"""Names of objects: no two constructs of an app write the same object."""
+"""The names of objects: no two constructs of an app create the same object."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -6,29 +6,29 @@ from typing import NamedTuple
 from cdk8s import Chart
 from constructs import Construct, IConstruct
 
-# Kinds without a namespace; the last two are no objects, but there is one of each for a volume or a workload.
+# Kinds without a namespace. The last two are not objects: they limit each volume and each workload to one daemon.
 _CLUSTER_KINDS = {"Namespace", "PersistentVolume", "StorageClass", "daemon of volume", "daemon of workload"}
 
 
 class ObjectName(NamedTuple):
-    """The kind, the name and the namespace of a Kubernetes object; no namespace stands for the chart's."""
+    """The kind, the name and the namespace of a Kubernetes object. The namespace defaults to the chart's."""
 
     kind: str
     name: str
     namespace: str | None = None
 
 
-# By app. It holds a reference to each app, as jsii itself does for the life of the process.
+# By app. This keeps a reference to each app for the life of the process, as jsii itself does.
 _owners: dict[IConstruct, dict[tuple[str, str, str], str]] = {}
 
 
 def cluster_name(chart: Chart, id: str) -> str:
-    """Return the default name of an object without a namespace: a namespace has no dot, so no two pairs have one name."""
+    """Return the default name of a cluster-scoped object, which is unique because a namespace contains no dot."""
     return f"{chart.namespace}.{id}" if chart.namespace else id
 
 
 def chart_of(scope: Construct) -> Chart:
-    """Return the chart that a scope is in.
+    """Return the chart of a scope.
 
     :raises ValueError: The scope is in no chart
     """
@@ -61,7 +61,7 @@ def reserve_names(scope: Construct, owner: str, *objects: ObjectName) -> None:
 def check_names(scope: Construct, owner: str, *objects: ObjectName) -> None:
     """Check that no construct of the app creates one of the objects.
 
-    :raises ValueError: One does
+    :raises ValueError: Another construct creates one of them
     """
     chart, owners = chart_of(scope), _owners.setdefault(scope.node.root, {})
     for object_ in objects:
@@ -78,6 +78,6 @@ def reserved(app: IConstruct) -> Iterable[tuple[str, str, str]]:
 def _key(chart: Chart, object_: ObjectName) -> tuple[str, str, str]:
     if object_.kind in _CLUSTER_KINDS:
         return object_.kind, "", object_.name
-    # Two charts without a namespace can be applied to two.
+    # Two charts without a namespace can be applied to different namespaces.
     where = object_.namespace or chart.namespace or f"chart {chart.node.path}"
     return object_.kind, where, object_.name

@@ -1,4 +1,4 @@
-"""Patches for what cdk8s and cdk8s-plus-27 have no props for."""
+"""Patches for fields that have no prop in cdk8s and cdk8s-plus-27."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +10,10 @@ from cdk8s_plus_27 import CronJob, Workload
 def patch_pod(
     workload: Workload, fields: Mapping[str, Any] | None = None, *, containers: Mapping[str, Mapping[str, Any]] | None = None
 ) -> None:
-    """Add fields to the pod of a workload, and to its containers and init containers by their names.
+    """Add fields to the pod of a workload, and to its containers and init containers by name.
 
-    :param fields: Values by their path in the pod's ``spec``, such as ``priorityClassName``. Empty ones are left out
-    :param containers: The same for each container, such as ``{"docker": {"livenessProbe/periodSeconds": 5}}``
+    :param fields: Values by their path in the pod's ``spec``, such as ``priorityClassName``. Empty values are left out
+    :param containers: Values for each container by its name, such as ``{"docker": {"livenessProbe/periodSeconds": 5}}``
     """
     spec = "/spec/jobTemplate/spec/template/spec" if isinstance(workload, CronJob) else "/spec/template/spec"
     values = {f"{spec}/{path}": value for path, value in (fields or {}).items()}
@@ -28,5 +28,5 @@ def patch_pod(
 
 
 def without_namespace(api_object: ApiObject) -> None:
-    """Remove the namespace that cdk8s adds to every object of a chart, also to objects that have none."""
+    """Remove the namespace that cdk8s adds to every object of a chart, even to cluster-scoped objects."""
     api_object.add_json_patch(JsonPatch.remove("/metadata/namespace"))

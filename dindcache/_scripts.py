@@ -20,18 +20,18 @@ SCRIPTS_DIRECTORY = "dindcache"
 def read_script(path: str) -> str:
     """Return the text of a script.
 
-    :param path: Its path in this package, such as ``daemon/drain.sh``
+    :param path: Path of the script in this package, such as ``daemon/drain.sh``
     """
     return (_HERE / path).read_text()
 
 
 def read_scripts(*paths: str) -> dict[str, str]:
-    """Return the texts of scripts by their file names."""
+    """Return the texts of scripts by file name."""
     return {path.rpartition("/")[2]: read_script(path) for path in paths}
 
 
 def script_command(name: str) -> list[str]:
-    """Return the command that runs a script of a container."""
+    """Return the command with which a container runs a script."""
     return ["sh", f"{SCRIPTS_PATH}/{name}"]
 
 

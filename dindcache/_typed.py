@@ -24,7 +24,7 @@ _PHRASES = {str: "a string", int: "a whole number", bool: "True or False"}
 def typed(function: Callable[P, R]) -> Callable[P, R]:
     """Check the arguments of a function against its annotations before it runs.
 
-    :raises ValueError: An argument has another type than its annotation. The message names the argument and the value
+    :raises ValueError: An argument does not have the type of its annotation. The message names the argument and the value
     """
     signature = inspect.signature(function)
     # At the first call, when every name of the module exists.
@@ -41,7 +41,7 @@ def typed(function: Callable[P, R]) -> Callable[P, R]:
 def check_fields(value: Any) -> None:
     """Check the fields of a frozen dataclass against their annotations, and copy its collections.
 
-    :raises ValueError: A field has another type than its annotation. The message names the field and the value
+    :raises ValueError: A field does not have the type of its annotation. The message names the field and the value
     """
     _check(vars(value), get_type_hints(type(value)))
     for name in (field.name for field in fields(value)):

@@ -10,14 +10,14 @@ from dindcache._typed import check_fields
 
 # Percent of the volume. The rest is for images, containers and volumes (docs/explanation/build-cache.md).
 _RESERVED, _MAX_USED, _MIN_FREE = 20, 50, 20
-# Earlier engines know keepStorage only. An engine ignores the keys that it does not know, and a rule without a size drops
+# Earlier engines know only keepStorage. An engine ignores keys that it does not know, and a rule without a size removes
 # everything.
 _THREE_SIZES_SINCE = 28
-# Where Go's time.Duration ends, in seconds.
+# The longest time.Duration of Go, in seconds.
 _LONGEST = (1 << 63) // 10**9
-# Build records are outside every budget, at 0.1 to 0.3 MB each. The engine removes a record that is older than this and not
-# among so many newest. So nothing bounds their number within the age, which is short; so many builds are a day or more of a
-# busy daemon, for what reads them.
+# Build records, of 0.1 to 0.3 MB each, count toward no budget. The engine removes a record that is older than maxAge and not
+# among the maxEntries newest. Nothing limits the number of younger ones, so maxAge is short. A busy daemon takes a day or more
+# for maxEntries builds, which is long enough for tools that read the records.
 _HISTORY = {"maxAge": "1h", "maxEntries": 1000}
 
 
@@ -49,16 +49,16 @@ class CacheRule:
 class BuildCache:
     """The budget of the build cache on the daemon's volume, which the engine checks after builds, at most once a minute.
 
-    The engine removes what builds used longest ago and least often, and nothing that a build is using. A layer that an image
-    has too counts as the image's.
+    The engine removes the records that builds used least recently and least often, but none in use. A layer that an image
+    shares counts as the image's.
 
-    :param reserved_space: Space that stays even when the disk is nearly full, in whole KiB. Defaults to a fifth of the volume.
-        Engine 28 and later
-    :param max_used_space: Space that the build cache uses at most, in whole KiB. Defaults to half of the volume
+    :param reserved_space: Space that the build cache keeps even when the disk is nearly full, in whole KiB. Defaults to a fifth
+        of the volume. Requires Engine 28 or later
+    :param max_used_space: Largest size of the build cache, in whole KiB. Defaults to half of the volume
     :param min_free_space: Free space of the file system below which the engine removes records, down to ``reserved_space``, in
-        whole KiB. Defaults to a fifth of the volume. Engine 28 and later
-    :param sources: Rule for build contexts and Git checkouts. Defaults to those unused for 3 days
-    :param cache_mounts: Rule for ``RUN --mount=type=cache``. Defaults to those unused for 14 days
+        whole KiB. Defaults to a fifth of the volume. Requires Engine 28 or later
+    :param sources: Rule for build contexts and Git checkouts. Defaults to removal after 3 days without use
+    :param cache_mounts: Rule for ``RUN --mount=type=cache``. Defaults to removal after 14 days without use
     :raises ValueError: A size is not a whole number of KiB
     """
 
@@ -81,7 +81,7 @@ class BuildCache:
 
         :param storage: Size of the volume
         :param release: Release of the engine, such as 29, which decides the keys
-        :raises ValueError: The sizes do not fit the volume or each other, or the release does not know one of them
+        :raises ValueError: The sizes do not fit the volume or each other, or the release does not support one of them
         """
         budget = _Budget(self, storage=storage, release=release)
         policy: list[dict[str, Any]] = []
@@ -91,11 +91,11 @@ class BuildCache:
         ):
             size = budget.threshold(what, rule)
             until = f"until={_go_duration(rule.unused_for)}"
-            # A rule for each kind: the engine takes one value of a key.
+            # A rule for each kind: the engine accepts only one value for a filter.
             policy += [{"filter": [f"type={kind}", until], budget.key: size} for kind in kinds]
         rest = {budget.key: _text(budget.used)}
-        # The free space in one rule only: with the containerd image store the disk gets the space back after the last rule, and
-        # a second rule removed as much again (measured).
+        # Only one rule has the free space: with the containerd image store, the disk gets the space back after the last rule,
+        # and a second rule removed as much again (measured).
         policy += [{**rest, **budget.floor}, {**rest, "all": True}]
         # Explicit: before Engine 28.2 it is off by default.
         return {"gc": {"enabled": True, "policy": policy}, "history": _HISTORY}
@@ -114,7 +114,7 @@ class _Budget:
                 raise ValueError(f"{what} must be left out before Engine {_THREE_SIZES_SINCE}, got {got}")
 
         def share(percent: int) -> int:
-            return max(1, volume * percent // 100 // 1024) * 1024  # whole MiB, for people who read the file
+            return max(1, volume * percent // 100 // 1024) * 1024  # whole MiB, for readers of the file
 
         free = (_kibibytes(cache.min_free_space) or share(_MIN_FREE)) if has_three_sizes else 0
         if free >= volume:
@@ -147,7 +147,7 @@ def _kibibytes(size: Size | None) -> int:
 
 
 def _text(kibibytes: int) -> str:
-    """Return a size with the unit that every engine reads alike: to an engine ``GB`` means GiB."""
+    """Return a size in a unit that everyone reads alike: an engine reads ``GB`` as GiB."""
     for unit, size in (("GiB", 1 << 20), ("MiB", 1 << 10)):
         if kibibytes % size == 0:
             return f"{kibibytes // size}{unit}"
@@ -155,7 +155,7 @@ def _text(kibibytes: int) -> str:
 
 
 def _go_duration(duration: Duration) -> str:
-    """Return a duration as Go parses it, which knows no days."""
+    """Return a duration in the format of Go, which has no unit for days."""
     seconds = int(duration.to_seconds())
     for unit, length in (("h", 3600), ("m", 60)):
         if seconds % length == 0:

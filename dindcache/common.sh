@@ -4,10 +4,10 @@
 # log TEXT...: write a line to the log of the container.
 log() { echo "dindcache: $*" >&2; }
 
-# now: print the seconds since the start of the node, which no change of its clock affects.
+# now: print the seconds since the node booted, which do not depend on its clock.
 now() { cut -d. -f1 /proc/uptime; }
 
-# engine_answers: ask the engine on its own socket, whatever DOCKER_HOST says.
+# engine_answers: whether the engine answers on its own socket, regardless of DOCKER_HOST.
 engine_answers() { timeout 5 docker --host=unix:///var/run/docker.sock version >/dev/null 2>&1; }
 
 # accept_clients: undo what a drain did to reject new clients of $PORT.
@@ -18,8 +18,8 @@ accept_clients() {
     rm -f /run/dindcache.closed
 }
 
-# inspect KIND FORMAT: print the objects whose IDs are on standard input, without those that have vanished. Many at a time, since
-# the list of a command's arguments is bounded.
+# inspect KIND FORMAT: print the objects whose IDs are on standard input, without those that have vanished. In batches, since
+# a command takes a limited number of arguments.
 inspect() {
     { errors=$(xargs -r -n 1000 docker "$1" inspect --format "$2" 2>&1 >&3) && return; } 3>&1
     ! printf '%s\n' "$errors" | grep -Eiv 'no such (image|container|volume)|network .* not found' >&2

@@ -16,22 +16,22 @@ from dindcache._typed import check_fields
 class ImageStore(Enum):
     """The store of the engine's images (``docs/explanation/build-cache.md``).
 
-    After a change the images of the other store stay, but are not listed.
+    After a change, the images of the previous store stay but are not listed.
     """
 
     OVERLAY2 = "overlay2"
     """Builds take half to two thirds of the time and a third of the disk space (``benchmarks/image_store.py``)."""
 
     CONTAINERD = "containerd"
-    """The default of Engine 29: it exports a cache to a registry, builds for several platforms and writes attestations."""
+    """The default of Engine 29. It exports a cache to a registry, builds for several platforms and writes attestations."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AddressPool:
     """A range of addresses for the networks that jobs create.
 
-    :param base: Network such as ``172.30.0.0/16``. It must not overlap those of the cluster's pods and Services
-    :param size: Length of the prefix of each network. Defaults to 24
+    :param base: Network such as ``172.30.0.0/16``. It must not overlap the networks of the cluster's pods and Services
+    :param size: Prefix length of each network. Defaults to 24
     :raises ValueError: The base is not a network, or the size does not fit it
     """
 
@@ -49,10 +49,10 @@ class AddressPool:
 
 @dataclass(frozen=True, kw_only=True)
 class Ulimit:
-    """A limit of the processes of each container.
+    """A resource limit for the processes of each container.
 
     :param soft: Limit that a process starts with; -1 for none
-    :param hard: Limit that a process can raise it to; -1 for none
+    :param hard: Limit up to which a process can raise the soft one; -1 for none
     :raises ValueError: The soft limit is above the hard one, or a limit is below -1
     """
 
@@ -67,7 +67,7 @@ class Ulimit:
             raise ValueError(f"soft limit must be from 0 to the hard limit, got {self.soft} and {self.hard}")
 
 
-# What sets these keys and flags. The engine exits if a flag and a key set the same thing.
+# The owners of keys and flags. The engine exits if a flag and a key set the same option.
 _OWNERS = {
     **dict.fromkeys(("hosts", "host", "tls", "tlsverify", "tlscacert", "tlscert", "tlskey"), "the daemon's tls"),
     **dict.fromkeys(("mtu", "default-network-opts", "default-network-opt"), "the start script, from the pod's network"),
@@ -105,7 +105,7 @@ _SHORT_FLAGS = {
 }
 
 
-# Before it, dockerd has no --default-network-opt, which the start script needs for the MTU.
+# Earlier releases of dockerd have no --default-network-opt, which the start script needs for the MTU.
 _OLDEST_RELEASE = 24
 
 
@@ -113,24 +113,25 @@ _OLDEST_RELEASE = 24
 class Engine:
     """The configuration of a `DindDaemon`'s engine, which becomes its ``daemon.json``.
 
-    :param version: Version of the engine in the daemon's image, such as ``29.9.3`` or ``29``. Defaults to the one in the
-        image's tag, and is required where the tag has none, as in ``docker:dind``. It decides which keys are written: an older
-        engine than this ignores the sizes of the build cache and drops all of it
+    :param version: Version of the engine in the daemon's image, such as ``29.9.3`` or ``29``. Defaults to the version in
+        the image's tag, and is required if the tag has none, as in ``docker:dind``. It decides which keys are written: an
+        engine that is older than this ignores the sizes of the build cache and removes all of it
     :param image_store: Store of the engine's images. Defaults to the faster one (``docs/explanation/build-cache.md``)
-    :param address_pools: Ranges for the networks that jobs create. Defaults to the engine's own, which a cluster may use itself
-    :param dns: Addresses of the name servers of containers and build steps. Defaults to those of the pod
+    :param address_pools: Ranges for the networks that jobs create. Defaults to the engine's own, which can overlap the
+        cluster's
+    :param dns: Addresses of the name servers for containers and build steps. Defaults to those of the pod
     :param log_max_size: Size at which the log of a container is rotated, in whole KiB. Defaults to 10 MiB
-    :param log_max_files: Number of log files that are kept of a container. Defaults to 3
-    :param ulimits: Limits by name, such as ``{"nofile": Ulimit(soft=1024, hard=524288)}``. Defaults to those of the pod
+    :param log_max_files: Number of log files that are kept for each container. Defaults to 3
+    :param ulimits: Limits by their names, such as ``{"nofile": Ulimit(soft=1024, hard=524288)}``. Defaults to those of the pod
     :param max_concurrent_downloads: Number of layers pulled at once for each image. Defaults to the engine's own, 3
     :param max_concurrent_uploads: Number of layers pushed at once for each image. Defaults to the engine's own, 5
-    :param http_proxy: URL of the proxy that the engine pulls and pushes through, without a password. Defaults to none
-    :param https_proxy: URL of the same for https. Defaults to none
-    :param no_proxy: Hosts that are reached without the proxy, separated by commas. Defaults to none
+    :param http_proxy: URL of the proxy for pulls and pushes over HTTP, without a password. Defaults to none
+    :param https_proxy: URL of the proxy for pulls and pushes over HTTPS, without a password. Defaults to none
+    :param no_proxy: Hosts that the engine reaches without the proxy, separated by commas. Defaults to none
     :param proxy_secret: Name of a Secret in the daemon's namespace whose keys ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``NO_PROXY``
-        replace these three, for a proxy with a password. Defaults to none
-    :param registry_certificates: PEM of the certificate authorities of a registry, by its ``host[:port]``. Defaults to none
-    :param settings: Further keys of ``daemon.json``. Those that another prop sets are rejected. Defaults to none
+        replace these three props, for a proxy with a password. Defaults to none
+    :param registry_certificates: Certificate authorities of each registry, as PEM by ``host[:port]``. Defaults to none
+    :param settings: Further keys of ``daemon.json``. Keys that another prop sets are rejected. Defaults to none
     :raises ValueError: A value is out of its range, or a key of ``settings`` is set by something else
     """
 
@@ -151,7 +152,7 @@ class Engine:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Validate what the engine would exit on."""
+        """Reject values on which the engine would exit."""
         check_fields(self)
         if self.version is not None and not re.fullmatch(_VERSION, self.version):
             raise ValueError(f"version must be one such as '29.9.3' or '29', got {self.version!r}")
@@ -196,7 +197,7 @@ class Engine:
     def release(self, image: str) -> int:
         """Return the release of the engine in an image, such as 29.
 
-        :raises ValueError: The version cannot be told, is not the image's or is too old, or the image is a rootless one
+        :raises ValueError: The version is unknown, is not the image's or is too old, or the image is rootless
         """
         tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
         if "rootless" in tag:
@@ -216,7 +217,7 @@ class Engine:
     def check_flags(self, flags: Sequence[str]) -> None:
         """Check further flags of dockerd against this configuration and against the flags that the daemon sets.
 
-        :raises ValueError: One is not a flag, or repeats a flag or a key that is already set
+        :raises ValueError: A word is not a flag, or repeats a flag or a key that is already set
         """
         for flag in flags:
             match = re.fullmatch(r"-([A-Za-z])(=.*)?|--([a-z][-a-z0-9]*)(=.*)?", flag, re.DOTALL)
@@ -225,7 +226,7 @@ class Engine:
             name = match[3] or _SHORT_FLAGS.get(match[1], match[1])
             if name in _OWNERS:
                 raise ValueError(f"engine_flags must leave {flag!r} to {_OWNERS[name]}")
-            if self.settings.keys() & {name, f"{name}s"}:  # a flag that can be repeated has its key in the plural
+            if self.settings.keys() & {name, f"{name}s"}:  # the key of a repeatable flag is plural
                 raise ValueError(f"engine_flags must not repeat a key of settings, got {flag!r}")
             if name == "bridge" and "=none" in match.group(2, 4):
                 raise ValueError(
@@ -233,9 +234,9 @@ class Engine:
                 )
 
     def daemon_json(self, *, builder: Mapping[str, Any]) -> str:
-        """Return the text of ``daemon.json``, the same for the same values.
+        """Return the text of ``daemon.json``, which is always the same for the same values.
 
-        :param builder: Its key ``builder``, which comes from the `BuildCache`
+        :param builder: Value of the key ``builder``, from the `BuildCache`
         """
         proxies = {"http-proxy": self.http_proxy, "https-proxy": self.https_proxy, "no-proxy": self.no_proxy}
         optional = {
@@ -250,7 +251,7 @@ class Engine:
         }
         settings = {
             **self.settings,
-            # Explicit in both cases: otherwise the engine decides by what it finds in the data root.
+            # Explicit in both cases: otherwise the engine decides by the contents of the data root.
             "features": {"containerd-snapshotter": self.image_store is ImageStore.CONTAINERD},
             **({"storage-driver": "overlay2"} if self.image_store is ImageStore.OVERLAY2 else {}),
             "log-driver": "json-file",

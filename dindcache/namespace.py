@@ -15,10 +15,10 @@ class PodSecurity(Enum):
     """A level of the Pod Security Standards."""
 
     PRIVILEGED = "privileged"
-    """No restriction: what the daemon's namespace needs, since dockerd runs privileged."""
+    """No restrictions. The daemon's namespace needs it, since dockerd runs privileged."""
 
     BASELINE = "baseline"
-    """No known privilege escalation: what jobs need that use a daemon and start none of their own."""
+    """No known privilege escalation. It is enough for jobs that use a daemon and start none of their own."""
 
     RESTRICTED = "restricted"
     """Hardened pods only. Jobs whose images run as root are rejected."""
@@ -28,8 +28,8 @@ class BuildNamespace(Construct):
     """A Namespace that enforces a level of the Pod Security Standards.
 
     :param name: Name of the Namespace. Defaults to the chart's namespace
-    :param pod_security: Level that it enforces. Defaults to the one that a daemon needs
-    :raises ValueError: The name is invalid or cannot be told, or another construct of the app creates this Namespace
+    :param pod_security: Level that the Namespace enforces. Defaults to the level that a daemon needs
+    :raises ValueError: The name is invalid or missing, or another construct of the app creates this Namespace
     """
 
     @typed

@@ -20,7 +20,7 @@ CLIENT_LABELS = {"dindcache/client": "true"}
 """Labels of a client's pod."""
 
 METRICS_PORT = 9323
-"""Port on which Docker's documentation serves the metrics of an engine."""
+"""Port of an engine's metrics, as in Docker's documentation."""
 
 
 class ClientPolicy(Construct):
@@ -31,7 +31,7 @@ class ClientPolicy(Construct):
 
     :param name: Name of the daemon
     :param port: Port of the daemon
-    :param namespaces: Namespaces of the clients. If there are none, the daemon's own
+    :param namespaces: Namespaces of the clients. If empty, the daemon's own
     :raises ValueError: A value has the wrong type
     """
 

@@ -1,4 +1,4 @@
-"""What a cluster asks of every pod."""
+"""Options of pods that a cluster can require."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,16 +12,16 @@ from dindcache._typed import check_fields
 
 @dataclass(frozen=True, kw_only=True)
 class PodOptions:
-    """Options of every pod that a daemon consists of: its own, the certificate job's and the prune's.
+    """Options of every pod of a daemon: its own, those of the certificate Job and those of the prune.
 
-    An option that is left out is inherited: the pods of a `PruneSchedule` or of `SelfIssued` have those of the daemon.
+    An option that is left out is inherited: the pods of a `PruneSchedule` or of `SelfIssued` take it from the daemon.
 
-    :param image_pull_secrets: Names of the Secrets that images are pulled with. Defaults to none
-    :param tolerations: Taints of nodes on which the pods can run. Defaults to none
+    :param image_pull_secrets: Names of the Secrets for pulling images. Defaults to none
+    :param tolerations: Tolerations of the pods, for nodes with taints. Defaults to none
     :param priority_class_name: Name of the PriorityClass. Defaults to the cluster's default priority
     :param annotations: Annotations of the pods, such as ``{"sidecar.istio.io/inject": "false"}``. Defaults to none
     :param labels: Labels of the pods. Defaults to none
-    :raises ValueError: A name, a key or a value is invalid, or a label is one that a daemon's Service or NetworkPolicy selects
+    :raises ValueError: A name, a key or a value is invalid, or a label is reserved for a daemon's Service or NetworkPolicy
     """
 
     image_pull_secrets: Sequence[str] | None = None
@@ -47,7 +47,7 @@ class PodOptions:
                 raise ValueError(f"labels must leave 'app' and 'dindcache/…' to the daemon, got {key!r}")
 
     def override(self, other: "PodOptions | None") -> "PodOptions":
-        """Return these options with those of another that are given."""
+        """Return these options, overridden by those that another one sets."""
         given = {name: value for name, value in vars(other).items() if value is not None} if other else {}
         return replace(self, **given)
 

@@ -1,4 +1,4 @@
-"""The CronJob that removes what jobs left on a daemon."""
+"""The CronJob that removes unused objects from a daemon."""
 
 from enum import Enum
 
@@ -31,37 +31,36 @@ _USER = 10000  # above the users of a node
 
 
 class Prune(Enum):
-    """What a `PruneSchedule` removes."""
+    """The objects that a `PruneSchedule` removes."""
 
     UNUSED = "unused"
-    """By age: leftovers of jobs, and images and volumes that nothing has used for a while. The build cache stays, so the next
-    build is cached."""
+    """Leftovers of jobs, and images and volumes that nothing has used for a while. The build cache stays, so the next build is
+    cached."""
 
     EVERYTHING = "everything"
     """``docker system prune -af``: stopped containers, unused networks, all images without a container, and the build cache,
-    without regard to `Retention` and to jobs in flight. The next build is cold."""
+    regardless of `Retention` and of running jobs. The next build is cold."""
 
 
 class PruneSchedule(Construct):
-    """A CronJob that prunes a daemon as one of its clients, never twice at once.
+    """A CronJob that prunes a daemon as one of its clients, one run at a time.
 
     It is named after the daemon and the id, such as ``docker-dind-clear-cache``. A run that cannot start within six hours is
     skipped, one that exceeds an hour is terminated, and a failed run is retried twice. The last successful run and the last
-    three failed runs are kept, with a log line for each object that was removed and one for what is left. The daemon's
-    `Retention` stays.
+    three failed runs are kept, with a log line for each removed object and one for the remaining ones. The objects
+    in the daemon's `Retention` stay, except with ``Prune.EVERYTHING``.
 
     :param daemon: Daemon to prune
     :param schedule: Schedule of the runs, such as ``Cron.daily()``
     :param time_zone: Time zone of the schedule, such as ``Europe/Berlin``. Defaults to that of the cluster's controller, mostly
         UTC
-    :param prune: What is removed. Defaults to what is unused, but not the build cache
-    :param unused_for: Time since an image or a volume was last used after which it is removed, in whole seconds. Defaults to
-        seven days
-    :param image: Image of the docker client. Defaults to the daemon's registry and release
+    :param prune: Objects to remove. Defaults to unused ones, but not the build cache
+    :param unused_for: Time without use after which an image or a volume is removed, in whole seconds. Defaults to seven days
+    :param image: Image of the docker client. Defaults to that of the daemon's registry and release
     :param pod: Options of the pods that differ from the daemon's. Defaults to the daemon's
-    :raises ValueError: The name of the CronJob is invalid (at most 52 characters) or taken, the schedule has other than five
-        fields or one out of its range, the time zone is unknown, ``unused_for`` is not a whole number of seconds, shorter than
-        a job or given for everything, or the namespace gets no client Secret of the daemon
+    :raises ValueError: The name of the CronJob is invalid (at most 52 characters) or taken, the schedule does not have five
+        valid fields, the time zone is unknown, ``unused_for`` is not a whole number of seconds, is shorter than a job or is
+        given with ``Prune.EVERYTHING``, or the namespace gets no client Secret of the daemon
     """
 
     @typed
@@ -79,7 +78,7 @@ class PruneSchedule(Construct):
         pod: PodOptions | None = None,
     ) -> None:
         _check.dns_label("id", id)
-        # The controller appends 11 characters to the name of a CronJob for each Job, whose name is a label.
+        # The controller appends 11 characters to name each Job, and the name of a Job is a DNS label.
         name = _check.dns_subdomain("name", f"{daemon.name}-{id}", longest=52)
         _check.schedule("schedule", schedule)
         if time_zone is not None:
@@ -110,7 +109,7 @@ class PruneSchedule(Construct):
             backoff_limit=2,
             successful_jobs_retained=1,
             failed_jobs_retained=3,
-            # With ON_FAILURE, as in the article, the log disappears with the pod when the last try has failed.
+            # With ON_FAILURE, as in the article, the log disappears with the pod after the last failed try.
             restart_policy=RestartPolicy.NEVER if prune is Prune.UNUSED else RestartPolicy.ON_FAILURE,
             containers=[
                 ContainerProps(
@@ -119,13 +118,13 @@ class PruneSchedule(Construct):
                     image_pull_policy=ImagePullPolicy.IF_NOT_PRESENT,
                     command=command,
                     env_variables={key: EnvValue.from_value(value) for key, value in environment.items()},
-                    # For namespaces with a quota; the cluster tests run within them.
+                    # For namespaces with a quota; the cluster tests run within these limits.
                     resources=ContainerResources(
                         cpu=CpuResources(request=Cpu.millis(10), limit=Cpu.units(1)),
                         memory=MemoryResources(request=Size.mebibytes(64), limit=Size.mebibytes(256)),
                     ),
                     volume_mounts=mounts,
-                    # The image's own user is root, which a pod that must not be root cannot be.
+                    # The image's own user is root, which runAsNonRoot rejects.
                     security_context=ContainerSecurityContextProps(user=_USER, group=_USER),
                 )
             ],
@@ -133,7 +132,7 @@ class PruneSchedule(Construct):
         # On the Job, never on its pod: the daemon's Service selects pods by this label.
         job_labels = JsonPatch.add("/spec/jobTemplate/metadata", {"labels": {"app": daemon.name}})
         ApiObject.of(self.cron_job).add_json_patch(job_labels)
-        # What the Pod Security level "restricted" requires besides.
+        # The Pod Security level "restricted" also requires these.
         pod_fields = {"securityContext/seccompProfile": {"type": "RuntimeDefault"}, **options.spec()}
         patch_pod(self.cron_job, pod_fields, containers={id: {"securityContext/capabilities": {"drop": ["ALL"]}}})
         client.connect(self.cron_job)

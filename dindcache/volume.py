@@ -13,16 +13,16 @@ from dindcache._patch import without_namespace
 from dindcache._typed import typed
 
 # Several pods of one node can mount it, so a replacement can start while its predecessor drains. ReadWriteOncePod would
-# hold the replacement back, but exists for CSI volumes only.
+# hold the replacement back, but exists only for CSI volumes.
 _ACCESS_MODES = ["ReadWriteOnce"]
 
 
 class DataVolume(Protocol):
-    """A volume that a `DindDaemon` can keep its data on: a `LocalVolume`, a `ClaimedVolume` or a class of your own."""
+    """A volume for the data of a `DindDaemon`: a `LocalVolume`, a `ClaimedVolume` or a class of your own."""
 
     @property
     def storage(self) -> Size:
-        """Size of the volume, which the budget of the build cache derives from."""
+        """Size of the volume, from which the budget of the build cache derives."""
         ...
 
     @property
@@ -39,7 +39,7 @@ class DataVolume(Protocol):
 class LocalStorageClass(Construct):
     """A StorageClass without a provisioner, whose claims wait for the pod that uses them.
 
-    A `LocalVolume` creates one of its own unless it is given one. Give one to several volumes to share it.
+    A `LocalVolume` creates one of its own by default. Pass one to several volumes to share it.
 
     :param name: Name of the StorageClass. Defaults to the chart's namespace and the id, such as ``kube-ops.local``
     :raises ValueError: The name is invalid, or another construct of the app creates this StorageClass
@@ -153,7 +153,7 @@ class LocalVolume(Construct):
 class ClaimedVolume(Construct):
     """A PersistentVolumeClaim, for a cluster whose StorageClass has a provisioner.
 
-    The provisioner must give block storage with a file system of its own: the data root of Docker does not work on NFS.
+    The provisioner must provide block storage with a file system of its own: the data root of Docker does not work on NFS.
 
     It is an `IStorage`: ``container.mount("/var/lib/docker", volume)``.
 

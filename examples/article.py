@@ -1,9 +1,9 @@
 """The system of the article "Docker layer cache for GitLab CI in Kubernetes" (2021): its objects, names and values.
 
-Start from another example: this one is here to be compared. It prunes the build cache each week, and everyone who reaches the
+Start from another example: this one is only for comparison. It prunes the build cache each week, and everyone who reaches the
 port is root on the node. ``tests/project/test_article.py`` lists what it adds to the article.
 
-A GitLab job of the article, put right (it has ``tages`` for ``tags``)::
+A GitLab job of the article, corrected (the article has ``tages`` for ``tags``)::
 
     build_image:
       stage: image
@@ -50,14 +50,14 @@ class Article(Chart):
             volume=volume,
             image="docker:dind",
             tls=NoTls(),
-            engine=Engine(version="29"),  # which the tag does not say
+            engine=Engine(version="29"),  # which the tag does not contain
             disk_guard=False,
             registry_mirrors=["https://ot2k4d59.mirror.aliyuncs.com/"],
         )
         daemon.container.env.add_variable("DOCKER_TLS_CERTDIR", EnvValue.from_value(""))
         daemon.container.env.add_variable("DOCKER_DRIVER", EnvValue.from_value("overlay2"))
         daemon.container.env.add_variable("DOCKER_HOST", EnvValue.from_value("tcp://0.0.0.0:2375"))
-        # The article's job carries no label.
+        # The article's job has no client label.
         daemon.client_policy.allow_from(Namespaces.select(self, "clients", names=["kube-ops"]))
         clear_cache = PruneSchedule(
             self,
@@ -73,7 +73,7 @@ class Article(Chart):
 
 
 def build(app: App) -> None:
-    """Every chart of this app."""
+    """Create every chart of this app."""
     Article(app, "article")
 
 

@@ -25,9 +25,9 @@ from imports.io.cert_manager import (
 
 
 class ClusterCa(Chart):
-    """A CA for this daemon in all the cluster, and what signs with it: whoever gets a certificate of it is root on the node.
+    """A CA for only this daemon, and the ClusterIssuer that signs with it.
 
-    Keep it so by the approver policy of cert-manager.
+    Everyone with a certificate from it is root on the node: limit who can request one with cert-manager's approver-policy.
     """
 
     def __init__(self, scope: Construct, id: str) -> None:
@@ -76,7 +76,7 @@ class DockerCache(Chart):
 
 
 def build(app: App) -> None:
-    """Every chart of this app."""
+    """Create every chart of this app."""
     ca = ClusterCa(app, "cert-manager-ca")
     DockerCache(app, "cert-manager", cluster_issuer=ca.issuer.name)
 

@@ -1,6 +1,6 @@
 """A daemon for GitHub Actions. Start from it if actions-runner-controller runs your jobs.
 
-It also writes ``github-actions.values.yaml``: values of the chart ``gha-runner-scale-set``, in the namespace ``arc-runners``.
+It also writes ``github-actions.values.yaml``: values for the chart ``gha-runner-scale-set`` in the namespace ``arc-runners``.
 """
 
 from pathlib import Path

@@ -22,7 +22,7 @@ class CompanyDaemon(DindDaemon):
             pod=PodOptions(labels={"team": team}),
         )
         PruneSchedule(self, "clear-cache", daemon=self, schedule=Cron.daily())
-        # The parts of a construct are there to go on from.
+        # The parts of a construct are public, so that you can change them further.
         self.deployment.metadata.add_annotation("example.com/owner", team)
 
 

@@ -1,6 +1,6 @@
-"""Two daemons that share nothing. Start from it to keep merge requests away from what protected branches release.
+"""Two daemons that share nothing. Start from it to keep merge requests away from the releases of protected branches.
 
-Each has a node that only its own tolerations reach, and a namespace for the jobs of its group.
+Each has a node whose taint only its own pods tolerate, and a namespace for the jobs of its group.
 """
 
 from pathlib import Path

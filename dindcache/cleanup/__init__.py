@@ -1,4 +1,4 @@
-"""What is removed from a daemon, and when."""
+"""The removal of unused objects from a daemon."""
 
 from dindcache.cleanup.retention import Retention
 

@@ -20,7 +20,7 @@ from dindcache._patch import patch_pod
 from dindcache._scripts import SCRIPTS_DIRECTORY, SCRIPTS_PATH, script_command
 from dindcache.cleanup.retention import Retention
 
-# Percent of the disk's space and inodes. The kubelet evicts the pod at 15 and 5, where the disk is the node's.
+# Percent of the disk's space and inodes. The kubelet evicts the pod at 15 and 5 if the disk is the node's.
 _LOW, _ENOUGH = (20, 10), (25, 15)
 _URGENT, _URGENT_ENOUGH = (17, 8), (20, 10)
 _DAY = 86400
@@ -37,10 +37,10 @@ class DiskGuard(Construct):
     read-only.
 
     :param deployment: Deployment of the daemon, which has the engine's container
-    :param image: Image of the engine, so that no other is pulled
+    :param image: Image of the engine, so that no other image is pulled
     :param data: Volume with the data root
     :param scripts: Volume with the directory of the scripts
-    :param retention: What stays
+    :param retention: Objects that stay
     """
 
     NAME = "disk-guard"
@@ -62,7 +62,7 @@ class DiskGuard(Construct):
     ) -> None:
         super().__init__(scope, id)
         (engine,) = deployment.containers
-        # In memory: on a full disk the engine could not create it.
+        # In memory: on a full disk the engine could not create the socket.
         memory = EmptyDirMedium.MEMORY
         socket = Volume.from_empty_dir(self, "socket", "engine-socket", medium=memory, size_limit=Size.mebibytes(1))
         engine.mount(self.SOCKET_PATH, socket)
@@ -87,15 +87,15 @@ class DiskGuard(Construct):
 UNPRIVILEGED_ROOT = {
     "securityContext/capabilities": {"drop": ["ALL"]},
     "securityContext/seccompProfile": {"type": "RuntimeDefault"},
-    # Otherwise a runtime on SELinux relabels every file of the data root when the container starts.
+    # Otherwise, under SELinux, the runtime relabels every file of the data root when the container starts.
     "securityContext/seLinuxOptions": {"type": "spc_t"},
 }
-"""Fields of a container that opens the data root and is not privileged."""
+"""Fields of an unprivileged container that opens the data root."""
 
 
 def _environment(retention: Retention) -> dict[str, str]:
     job = int(retention.max_job_duration.to_seconds())
-    # Of ages that are at least as long as a job: an image that a busy daemon uses all day costs six records an hour.
+    # At most a twelfth of the shortest age. An image that a busy daemon uses all day costs six records an hour.
     precision = min(600, job // 12)
     return {
         **retention.environment,
@@ -105,6 +105,6 @@ def _environment(retention: Retention) -> dict[str, str]:
         "ENOUGH_PERCENT": "{} {}".format(*_ENOUGH),
         "URGENT_PERCENT": "{} {}".format(*_URGENT),
         "URGENT_ENOUGH_PERCENT": "{} {}".format(*_URGENT_ENOUGH),
-        # What was used a week ago goes first, and nothing that a job may still need.
+        # Objects that were last used a week ago go first; objects that a job can still need stay.
         "AGES_SECONDS": " ".join(str(max(job, age)) for age in (7 * _DAY, _DAY, job)),
     }

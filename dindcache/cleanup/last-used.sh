@@ -1,15 +1,15 @@
 #!/bin/sh
 # Functions for the record of use: the time at which a container last used an image or a volume, or at which an image was last
-# pulled, loaded, pushed or saved. The engine does not remember these. Sourced by prune.sh and guard-disk.sh.
-# The disk guard keeps the record as labels of a volume, since clients of the engine can read them and they survive the pod. Labels
-# cannot be changed, so each version of the record is a new volume, or several:
+# pulled, loaded, pushed or saved. The engine does not store these times. Sourced by prune.sh and guard-disk.sh.
+# The disk guard keeps the record as labels of a volume, since clients of the engine can read them and they survive the pod.
+# Labels cannot be changed, so each version of the record is a new volume, or several:
 #   dindcache.last-used=SECONDS               time of the version
-#   dindcache.since=SECONDS                   nothing has used a volume since then that is not listed
+#   dindcache.since=SECONDS                   a volume that is not listed has not been used since then
 #   image.ID=SECONDS and volume.NAME=SECONDS  time of the last use
-# A file has a line for each: written SECONDS, since SECONDS, image.ID SECONDS, volume.NAME SECONDS.
+# A file has a line for each label: written SECONDS, since SECONDS, image.ID SECONDS, volume.NAME SECONDS.
 #   WORK   directory for files
-# Without a new version for so long, the disk guard is gone, and volumes can have been used that are not listed. It writes one every
-# hour.
+# The disk guard writes a version every hour. If the newest is older than this, the guard is gone, and volumes that are not
+# listed can have been used.
 record_valid_seconds=7200
 
 # merge_record: print the lines on standard input as one record, with the newest time of each key.
@@ -17,7 +17,7 @@ merge_record() {
     awk 'NF == 2 && $2 ~ /^[0-9]+$/ && $2 > time[$1] + 0 { time[$1] = $2 } END { for (key in time) print key, time[key] }'
 }
 
-# stored_record: print the record that the engine has. Where no disk guard keeps it, it has no volumes and no line "since".
+# stored_record: print the record that the engine has. If no disk guard keeps it, it has no volumes and no line "since".
 stored_record() {
     labels="{{range \$key, \$time := .Labels}}{{\$key}} {{\$time}}{{println}}{{end}}"
     # The disk guard can replace a version between the two commands.
@@ -36,8 +36,8 @@ stored_record() {
     return 1
 }
 
-# use_events [OPTION...]: print the engine's events that are uses, as "image REFERENCE" or "volume NAME". The engine itself keeps the
-# time of a tag and the time at which a volume was created.
+# use_events [OPTION...]: print the engine's events that are uses, as "image REFERENCE" or "volume NAME". The engine itself
+# keeps the time of a tag and the time at which a volume was created.
 use_events() {
     event='{{if eq .Type "container"}}image {{index .Actor.Attributes "image"}}'
     event="$event{{else if eq .Type \"image\"}}image {{.Actor.ID}}"
@@ -49,14 +49,14 @@ use_events() {
     docker events --format "$event" "$@"
 }
 
-# in_use: print what the existing containers use, as use_events does.
+# in_use: print the images and volumes that existing containers use, in the format of use_events.
 in_use() {
     uses='image {{.Image}}{{println}}{{range .Mounts}}{{if or (eq .Type "volume") (eq .Type "image")}}'
     uses="$uses{{.Type}} {{.Name}}{{println}}{{end}}{{end}}"
     docker container ls --all --quiet --no-trunc >"$WORK/containers" && inspect container "$uses" <"$WORK/containers"
 }
 
-# used_now: turn lines of use_events on standard input into a record with the current time.
+# used_now: convert lines of use_events on standard input to a record with the current time.
 used_now() {
     now=$(date +%s)
     sort -u >"$WORK/names"

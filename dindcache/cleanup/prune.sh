@@ -1,21 +1,21 @@
 #!/bin/sh
-# Remove what jobs left behind, but never the build cache. It goes on after a failure, and fails in the end.
-#   MAX_JOB_SECONDS   containers, networks and volumes of containers are removed when they were created longer ago
-#   UNUSED_SECONDS    images and other volumes are removed when nothing has used them for so long
-#   KEEP_…            as remove-unused.sh has them
+# Remove leftovers of jobs, but never the build cache. After a failure, continue, and fail at the end.
+#   MAX_JOB_SECONDS   age above which containers, networks and volumes of containers are removed
+#   UNUSED_SECONDS    time without use after which images and other volumes are removed
+#   KEEP_…            as in remove-unused.sh
 set -euf
 : "${MAX_JOB_SECONDS:?}" "${UNUSED_SECONDS:?}" "${KEEP_IMAGES?}" "${KEEP_VOLUMES?}"
 . "${0%/*}/common.sh"
 . "${0%/*}/last-used.sh"
 . "${0%/*}/remove-unused.sh"
 
-# remove_unused KIND SECONDS: remove what was not used for so long.
+# remove_unused KIND SECONDS: remove objects that were not used for so long.
 remove_unused() {
     list_unused "$1" "$2" >"$WORK/unused" || return 0
     while remove_next; do :; done <"$WORK/unused"
 }
 
-# read_record: write the record of use, as the engine has it and with the events since then, to a file.
+# read_record: write the engine's record of use, updated with the events since then, to a file.
 read_record() {
     if ! stored_record >"$WORK/stored"; then failed=1; fi
     written=$(sed -n 's/^written //p' "$WORK/stored")
@@ -32,7 +32,7 @@ read_record() {
 main() {
     WORK=$(mktemp -d /dev/shm/dindcache.XXXXXX)
     : >"$WORK/record"
-    # Containers first: they hold the others.
+    # Containers first: they use the other objects.
     remove_unused container "$MAX_JOB_SECONDS"
     remove_unused network "$MAX_JOB_SECONDS"
     remove_unused leftover "$MAX_JOB_SECONDS"

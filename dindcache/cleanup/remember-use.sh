@@ -1,18 +1,19 @@
 #!/bin/sh
-# Functions that keep the record of use (last-used.sh) next to the engine. Sourced by guard-disk.sh.
+# Functions that keep the record of use (last-used.sh) up to date. Sourced by guard-disk.sh.
 #   WORK                       directory for files, among them:
 #     record                   the record
-#     used                     what was used since it was written, as use_events prints it
+#     used                     the uses since it was written, in the format of use_events
 #     followed                 the time up to which the events of the engine are known
-#   ending                     whether the pod ends
+#   ending                     whether the pod is terminating
 #   USE_PRECISION_SECONDS      a further use within this time is not recorded
 #   RECORD_DELAY_SECONDS       a use is recorded after this time, together with others
 scan_seconds=3600
-# Many more than a daemon has; and how many of them fit the arguments of a command.
+# Many more than a daemon has, and the number of them that fits in the arguments of a command.
 most_entries=50000 part_entries=5000
 scan_at=0 write_at=0 unwritten=
 
-# follow_use: add what the engine's events report to the file `used`, until the engine ends. Then tell the main process.
+# follow_use: add the uses that the engine's events report to the file `used`, until the engine ends. Then signal the main
+# process.
 follow_use() {
     use_events --since "$(cat "$WORK/followed")" 2>/dev/null | {
         seen=' ' forget_at=0
@@ -30,7 +31,7 @@ follow_use() {
     kill -USR1 $$
 }
 
-# remember_use: bring the record up to date when it is time to.
+# remember_use: update the record when it is due.
 remember_use() {
     read -r uptime _ </proc/uptime
     uptime=${uptime%.*}
@@ -53,7 +54,7 @@ remember_use() {
     fi
 }
 
-# begin_record: take the record that the engine has. Fails while the engine does not answer.
+# begin_record: start from the record that the engine has. Fail while the engine does not answer.
 begin_record() {
     stored_record >"$WORK/stored" 2>/dev/null || return
     grep -q '^since ' "$WORK/stored" || {
@@ -63,16 +64,16 @@ begin_record() {
     mv "$WORK/stored" "$WORK/record"
 }
 
-# update_record: add what was used. Fails while the engine does not answer.
+# update_record: add the uses since the last update. Fail while the engine does not answer.
 update_record() {
     docker volume ls --quiet >"$WORK/volumes" 2>/dev/null || return
-    # The follower opens the file for each line, and has written that by the time at which the engine has answered again.
+    # follow_use opens the file for each line, and has written the line by the time the engine answers again.
     : >>"$WORK/used"
     mv "$WORK/used" "$WORK/using" && used_now <"$WORK/using" | cat - "$WORK/record" | merge_record >"$WORK/merged" &&
         mv "$WORK/merged" "$WORK/record"
 }
 
-# scan: add what is in use, and drop what does not exist any more. Fails while the engine does not answer.
+# scan: add objects that are in use, and drop those that no longer exist. Fail while the engine does not answer.
 scan() {
     in_use >"$WORK/using" 2>/dev/null && docker image ls --all --quiet --no-trunc >"$WORK/images" &&
         docker volume ls --quiet >"$WORK/volumes" || return
@@ -82,12 +83,12 @@ scan() {
         file=existing "$WORK/existing" file=record "$WORK/merged" >"$WORK/record.new" && mv "$WORK/record.new" "$WORK/record"
 }
 
-# write_record: write a version of the record, then remove the previous ones. In this order a full disk does not cost the record.
+# write_record: write a version of the record, then remove the previous ones. In this order, the record survives a full disk.
 write_record() {
     docker volume ls --quiet --filter label=dindcache.last-used >"$WORK/previous" || return
     time=$(date +%s) part=0
     while grep -q "^dindcache-last-used-$time\." "$WORK/previous"; do
-        sleep 1 # each has a name of its own
+        sleep 1 # each version has a name of its own
         time=$(date +%s)
     done
     sort -k 2,2nr "$WORK/record" | awk -v "most=$most_entries" '

@@ -1,20 +1,20 @@
 #!/bin/sh
-# Functions that remove what jobs left behind, the least recently used first. Sourced by prune.sh and guard-disk.sh.
-# What has the label dindcache.keep stays, and what has a name to keep.
-#   KEEP_IMAGES    patterns of names of images, as `docker images --filter reference=` has them
-#   KEEP_VOLUMES   patterns of names of volumes, with * and ?
+# Functions that remove leftovers of jobs, the least recently used first. Sourced by prune.sh and guard-disk.sh.
+# Objects with the label dindcache.keep or with a name to keep stay.
+#   KEEP_IMAGES    patterns of image names, as in `docker images --filter reference=`
+#   KEEP_VOLUMES   patterns of volume names, with * and ?
 #   WORK           directory for files, among them:
 #     record       the record of use (last-used.sh)
-# The kinds are container, network and image, and two of volumes: "leftover" are those that belong to a container, which have no
-# name of their own or are the state of a builder of `docker buildx create`; "volume" are the others.
+# The kinds are container, network, image and two kinds of volumes. A "leftover" belongs to a container: it is anonymous, or
+# holds the state of a builder of `docker buildx create`. A "volume" is any other volume.
 
-# Few, since a job can use again what was checked before the first of them is removed.
+# Small, since a job can use an object again after the check of its batch.
 batch_size=10
 # Whether something could not be listed or removed.
 failed=0
 
-# describe KIND: set the type of object that docker knows, what the age goes by, and two formats of docker: of the ID, and of a line with
-# a time, the ID, the names and what else decides.
+# describe KIND: set docker's type of the object, the meaning of its age and two formats for docker: of the ID, and of a line
+# with a time, the ID, the names and further criteria.
 describe() {
     object=$1 age=created id_format='{{.ID}}'
     utc='UTC.Format "2006-01-02T15:04:05Z"'
@@ -33,7 +33,7 @@ describe() {
         ;;
     image)
         age='last used'
-        # Not Created: a build that is all cached leaves that as it was. Then the layers, each in 12 characters.
+        # Not Created: a fully cached build does not change it. The layers follow, each in 12 characters.
         format="{{.Metadata.LastTagTime.$utc}} {{.ID}} /{{range .RootFS.Layers}}{{slice . 7 19}}/{{end}}"
         # An image is removed with all of its names or not at all.
         format="$format{{range .RepoTags}} {{.}}{{else}}{{range .RepoDigests}} {{.}}{{end}}{{end}}"
@@ -41,8 +41,8 @@ describe() {
     esac
 }
 
-# list_unused KIND SECONDS: print what can be removed and was not used for so long, the least recently used first. Each line has
-# the time of the last use in seconds, then what the format has.
+# list_unused KIND SECONDS: print removable objects that were not used for so long, the least recently used first. Each line has
+# the time of the last use in seconds, then the fields of the format.
 list_unused() {
     describe "$1"
     if ! list "$1" >"$WORK/all" || ! kept "$1" >"$WORK/kept" || ! sort -u "$WORK/all" >"$WORK/ids" ||
@@ -56,7 +56,7 @@ list_unused() {
         file=kept "$WORK/kept" file=timed "$WORK/timed" | sort -n
 }
 
-# last_use KIND: print the lines on standard input that have one, each after the time of the last use in seconds.
+# last_use KIND: print each line on standard input whose last use is known, after the time of that use in seconds.
 last_use() {
     awk -v "kind=$1" -v "patterns=$KEEP_VOLUMES" '
         BEGIN {
@@ -66,7 +66,7 @@ last_use() {
             gsub(/ +/, "|", patterns)
         }
         file == "record" { used[$1] = $2; next }
-        # A builder that clients are connected to.
+        # A builder with connected clients.
         kind == "container" && $4 > 0 { next }
         kind == "leftover" || kind == "volume" {
             belongs = $4 == "anonymous" || $2 ~ /^buildx_buildkit_.*_state$/
@@ -82,7 +82,7 @@ last_use() {
             }
             if (time >= 0) printf "%.0f %s\n", time, $0
         }
-        # seconds: of a time such as 2026-11-24T18:40:10.123Z or 2026-11-24T19:40:10+01:00. The engine can have a time zone.
+        # seconds: parse a time such as 2026-11-24T18:40:10.123Z or 2026-11-24T19:40:10+01:00. The engine can have a time zone.
         function seconds(text, year, month, days, offset) {
             if (text !~ /^[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9]/) return -1
             year = substr(text, 1, 4) + 0
@@ -96,9 +96,9 @@ last_use() {
         }' file=record "$WORK/record" file=found -
 }
 
-# last_use_as_base: print the lines of images on standard input, with the time of the last use of an image that is built on them, if
-# that is later. A build uses its base without an event; and as they share their layers, to remove the base would free nothing. Of
-# images with the same layers, that is the newest one.
+# last_use_as_base: print the lines of images on standard input. The last use of an image also counts as a use of its base,
+# since a build uses its base without an event, and removing a base would free nothing while they share layers. Of several
+# images with the same layers, the newest is the base.
 last_use_as_base() {
     awk '
         {
@@ -120,37 +120,37 @@ last_use_as_base() {
         }'
 }
 
-# list KIND: print the IDs of all that can be removed once it is old.
+# list KIND: print the IDs of objects that can be removed once they are old.
 list() {
     case $1 in
     container) docker container ls --all --quiet --no-trunc ;;
     network) docker network ls --quiet --no-trunc --filter type=custom --filter dangling=true ;;
     leftover | volume) docker volume ls --quiet --filter dangling=true ;;
-    # A client of 29 lists none without a tag unless it is asked for all, which has the parts of what an old builder made too.
+    # The client of Docker 29 lists untagged images only with --all, which also lists intermediate images of the old builder.
     image) docker image ls --quiet --no-trunc && docker image ls --quiet --no-trunc --filter dangling=true ;;
     esac
 }
 
-# kept KIND: print the IDs of what stays.
+# kept KIND: print the IDs of objects that stay.
 kept() {
     case $1 in
     container) docker container ls --all --quiet --no-trunc --filter label=dindcache.keep ;;
     network) docker network ls --quiet --no-trunc --filter label=dindcache.keep ;;
     leftover | volume) docker volume ls --quiet --filter label=dindcache.keep ;;
     image)
-        # With --all, also what has a digest and no tag.
+        # With --all, also images that have a digest and no tag.
         docker image ls --all --quiet --no-trunc --filter label=dindcache.keep || return
         for reference in $KEEP_IMAGES; do
             docker image ls --all --quiet --no-trunc --filter "reference=$reference" || return
         done
-        # The engine refuses only the last name of an image that a container has.
+        # The engine refuses to remove only the last name of an image that a container uses.
         in_use >"$WORK/in-use" && used_now <"$WORK/in-use" >"$WORK/now" && sed -n 's/^image\.\(.*\) .*/\1/p' "$WORK/now"
         ;;
     esac
 }
 
 # remove_next: remove the objects on the next lines of standard input, which list_unused printed, unless they are in use by now.
-# Print a line for each. It fails at the end of the list.
+# Print a line for each. Fail at the end of the list.
 remove_next() {
     count=0
     while [ "$count" -lt "$batch_size" ] && read -r line; do
@@ -162,7 +162,7 @@ remove_next() {
         failed=1
         return 1
     fi
-    # In UTC, whatever the time zone of the container is.
+    # In UTC, regardless of the container's time zone.
     TZ=UTC0 awk -v "object=$object" -v "age=$age" '
         file == "left" { left[$1]; next }
         $3 in left { next }
@@ -194,7 +194,7 @@ unchanged() {
         file=again "$WORK/again" file=batch "$WORK/batch" >"$WORK/same"
     while read -r line; do
         if [ "$object" = network ]; then
-            # The engine does not count a container that has not started yet, which has only the name of the network.
+            # The engine does not count a container that has not started yet, which knows the network only by name.
             name=${line#* * * } network=${line#* * }
             users=$(docker container ls --all --quiet --filter "network=${network%% *}" --filter "network=$name") || return
             [ -z "$users" ] || continue
@@ -203,11 +203,11 @@ unchanged() {
     done <"$WORK/same"
 }
 
-# remove: remove the objects of the batch that are unchanged. What is in use or gone by now is no failure.
+# remove: remove the unchanged objects of the batch. An object that is in use or gone by now is not a failure.
 remove() {
     options=
     [ "$object" != container ] || options='--force --volumes'
-    # By its ID, an image does not take a name along that has moved in the meantime. The engine rejects that for one with several.
+    # Removal by ID leaves a name that has moved in the meantime. The engine rejects it for an image with several names.
     # shellcheck disable=SC2086 # two words or none
     errors=$(
         awk -v "object=$object" 'object == "image" && NF > 5 { for (i = 5; i <= NF; i++) print $i; next } { print $3 }' "$WORK/next" |

@@ -1,4 +1,4 @@
-"""What stays on a daemon, whatever reclaims space."""
+"""The objects that stay on a daemon when space is reclaimed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,13 +11,13 @@ from dindcache._typed import check_fields
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
-    """What a `PruneSchedule` and the disk guard keep, besides what is in use or has the label ``dindcache.keep``.
+    """The objects that a `PruneSchedule` and the disk guard keep, besides those in use or with the label ``dindcache.keep``.
 
     :param images: Names of images, or patterns as in ``docker images --filter reference=``, such as
-        ``registry.example/base/*:1``; a ``*`` ends at a ``/``. Defaults to none
+        ``registry.example/base/*:1``; ``*`` does not match ``/``. Defaults to none
     :param volumes: Names of volumes, or patterns such as ``maven-*``. Defaults to none
-    :param max_job_duration: Longest time a job can need what it created on the daemon, in whole seconds. Nothing younger is
-        removed, and a container that runs for longer is a leftover. Defaults to two hours, twice GitLab's job timeout
+    :param max_job_duration: Longest time that a job needs an object that it created on the daemon, in whole seconds. Nothing
+        younger is removed, and a container that runs longer is a leftover. Defaults to two hours, twice GitLab's job timeout
     :raises ValueError: A pattern can match nothing, or the duration is not a whole number of seconds or zero
     """
 
@@ -36,7 +36,7 @@ class Retention:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables of the scripts that remove."""
+        """Variables of the scripts that remove objects."""
         return {
             "KEEP_IMAGES": " ".join(self.images),
             "KEEP_VOLUMES": " ".join(self.volumes),

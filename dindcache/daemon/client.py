@@ -1,4 +1,4 @@
-"""What a pod needs to use a daemon."""
+"""The configuration with which a pod uses a daemon."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +38,7 @@ class Client:
 
     @property
     def mount_path(self) -> str:
-        """Directory of the client certificate in each container, where Docker's documentation has it."""
+        """Directory of the client certificate in each container, as in Docker's documentation."""
         return "/certs/client"
 
     @property
@@ -49,12 +49,12 @@ class Client:
 
     @typed
     def pod_template(self, *, container: str) -> dict[str, Any]:
-        """Return the same as the plain data of a pod template, for workloads that are not cdk8s constructs.
+        """Return a pod template with all of this as plain data, for workloads that are not cdk8s constructs.
 
         Merge it into the values of a Helm chart, a runner's pod template or a workflow (``docs/guides/other-ci.md``).
 
         :param container: Name of the container that runs ``docker``
-        :raises ValueError: The name is not one of a container
+        :raises ValueError: The name is not a valid container name
         """
         _check.dns_label("container", container)
         variables = [{"name": name, "value": value} for name, value in self.environment.items()]
@@ -67,11 +67,11 @@ class Client:
 
     @typed
     def connect(self, workload: Workload) -> None:
-        """Give a workload's pods the labels, and each container that it has now the variables and the certificate.
+        """Add the labels to a workload's pods, and the variables and the certificate to its present containers.
 
         :param workload: Deployment, Job, CronJob or other workload of cdk8s-plus
-        :raises ValueError: The workload has no container yet, has a mount where the certificate goes, or is already the client
-            of a daemon
+        :raises ValueError: The workload has no container yet, has a mount at ``mount_path`` or is already the client of a
+            daemon
         """
         containers = [*workload.init_containers, *workload.containers]
         path = workload.node.path

@@ -39,31 +39,32 @@ class DindDaemon(Construct):
     can connect, and has root on the daemon's node.
 
     :param volume: Volume for the engine's data: a `LocalVolume`, a `ClaimedVolume`, or an object with ``storage``, ``claim``
-        and ``hostname``. A volume has one daemon
+        and ``hostname``. A volume can have only one daemon
     :param name: Name of the Deployment and of the Service, and thus the host name that clients use; also the value of the label
         ``app``. Defaults to the id
     :param image: Image of the engine. Defaults to an exact release, so that a restart never upgrades it. If its tag does not
-        tell the engine's version, ``engine`` must
-    :param tls: How the daemon and its clients trust each other: `SelfIssued`, `CertManager`, `GivenSecrets` or `NoTls`.
-        Defaults to a CA of the daemon's own, with nothing to install
+        contain the engine's version, ``engine`` must
+    :param tls: Authentication of the daemon and its clients: `SelfIssued`, `CertManager`, `GivenSecrets` or `NoTls`. Defaults
+        to a CA of the daemon's own, with nothing to install
     :param engine: Configuration of the engine. A change restarts the daemon
     :param build_cache: Budget of the build cache. Defaults to half of the volume
-    :param retention: What stays when space is reclaimed. Defaults to what is in use, young or has the label ``dindcache.keep``
+    :param retention: Objects that stay when space is reclaimed. Defaults to those that are in use, are young or have the label
+        ``dindcache.keep``
     :param disk_guard: Whether a second container reclaims space when the disk is nearly full. Defaults to True
     :param registry_mirrors: URLs of mirrors of Docker Hub, tried in this order. Defaults to none
     :param insecure_registries: Registries without TLS, as ``host[:port]`` or networks. Defaults to none
     :param engine_flags: Further flags of dockerd, each a word such as ``--debug``. Defaults to none
-    :param drain_timeout: Time that an ending daemon waits for its clients at most, in whole seconds. Halfway through it rejects
-        new ones. The pod's grace period, the Deployment's progress deadline and the time to start derive from it. Defaults to
-        30 minutes
-    :param reload_timeout: Time that a daemon with a renewed certificate waits at most for a moment without clients, in whole
+    :param drain_timeout: Longest time that a terminating daemon waits for its clients, in whole seconds. Halfway through, it
+        rejects new ones. The pod's grace period, the Deployment's progress deadline and the time to start derive from it.
+        Defaults to 30 minutes
+    :param reload_timeout: Longest time that a daemon with a renewed certificate waits for a moment without clients, in whole
         seconds. Then it drains. Defaults to a day
-    :param resources: Resources of the engine's container and of the init container. Defaults to none, neither requests nor
+    :param resources: Resources of the engine's container and of the init container. Defaults to no requests and no
         limits
     :param node_selector: Labels of the nodes that the daemon can run on. Only for a volume whose node is not known. Defaults to
         any node
     :param runtime_class_name: Name of the RuntimeClass of the pod. Defaults to the node's own runtime
-    :param pod: Options of every pod of the daemon, those of its certificates and of its prunes included. Defaults to none
+    :param pod: Options of every pod of the daemon, including those of its certificates and its prunes. Defaults to none
     :raises ValueError: A value is invalid, does not fit another, or names an object that another construct of the app creates
     """
 
@@ -175,7 +176,7 @@ class DindDaemon(Construct):
         """Return everything that a pod needs to use this daemon.
 
         :param namespace: Namespace of the pod. Defaults to the daemon's own
-        :raises ValueError: The namespace gets no client Secret, or the daemon's chart has no namespace and this is another one
+        :raises ValueError: The namespace gets no client Secret, or is given although the daemon's chart has no namespace
         """
         namespace = self.namespace if namespace is None else namespace
         host = self.name
@@ -194,7 +195,7 @@ class DindDaemon(Construct):
 
     @typed
     def connect(self, workload: Workload) -> None:
-        """Make a workload a client: its pods get the client label, and each container the variables and the certificate.
+        """Make a workload a client: add the label to its pods, and the variables and the certificate to its containers.
 
         :param workload: Deployment, Job, CronJob or other workload of cdk8s-plus, in any chart, with all its containers
         :raises ValueError: The workload has no container yet, is already the client of a daemon, or its namespace gets no
@@ -262,7 +263,7 @@ def _flags(
 
 @jsii.implements(IValidation)
 class _SafePod:
-    """Rejects, when the app is synthesized, a patch that would break the lock or the drain."""
+    """A validation at synthesis that rejects patches that would break the lock or the drain."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment

@@ -1,12 +1,12 @@
 #!/bin/sh
-# preStop: wait until no client has been connected for a while. A client is a connection to the port, so probes and the disk guard,
-# which use sockets, do not count.
-#   PORT                         the daemon's
-#   DRAIN_SECONDS                the drain ends after this time, whoever is connected
+# preStop: wait until no client has been connected for a while. A client is a connection to the port, so probes and the disk
+# guard, which use Unix sockets, do not count.
+#   PORT                         port of the daemon
+#   DRAIN_SECONDS                the drain ends after this time, even with clients connected
 #   DRAIN_REJECT_AFTER_SECONDS   new clients are rejected after this time, so that a busy daemon ends
 #   DRAIN_QUIET_SECONDS          the drain ends when no client has been connected for this time
-#   LIVENESS_PERIOD_SECONDS      the engine is asked this often, and the drain ends when it has not answered
-#   LIVENESS_FAILURES            this many times in a row: a stopped engine keeps its connections for ever
+#   LIVENESS_PERIOD_SECONDS      time between two checks of the engine
+#   LIVENESS_FAILURES            the drain ends after so many failed checks in a row, since a hung engine keeps its connections
 #   NETWORK                      directory of the tables of connections, defaults to /proc/net
 set -eu
 : "${PORT:?}" "${DRAIN_SECONDS:?}" "${DRAIN_REJECT_AFTER_SECONDS:?}" "${DRAIN_QUIET_SECONDS:?}"
@@ -16,9 +16,9 @@ set -eu
 closed=/run/dindcache.closed
 quiet=$DRAIN_QUIET_SECONDS network=${NETWORK:-/proc/net}
 
-# clients: count the connections to the port whose other end is alive. In /proc/net/tcp the local address is the second field, in
-# hexadecimal, and 01 in the fourth is ESTABLISHED. When a node vanishes, its connections stay in that state for up to 15 minutes:
-# data is sent again (field 7, 8 times take 100 s), or keepalive probes are not answered (field 9, 4 take 75 s).
+# clients: count the connections to the port whose other end is alive. In /proc/net/tcp the local address is the second field,
+# in hexadecimal, and 01 in the fourth is ESTABLISHED. When a node vanishes, its connections stay in that state for up to 15
+# minutes: data is retransmitted (field 7: 8 times take 100 s), or keepalive probes are not answered (field 9: 4 take 75 s).
 clients() {
     # tcp6 does not exist where IPv6 is off.
     cat "$network/tcp" "$network/tcp6" 2>/dev/null | awk -v "port=$(printf ':%04X$' "$PORT")" '
@@ -34,15 +34,16 @@ clients() {
 reject_new_clients() {
     log "drain: rejecting new clients"
     touch "$closed"
-    quiet=1 # nobody can come back, and jobs wait for the next engine
-    # Readiness alone does not reach the Service: Kubernetes 1.36 kept a terminating pod ready (measured).
+    quiet=1 # no client can come back, and jobs wait for the next engine
+    # The readiness probe does not suffice: Kubernetes 1.36 kept a terminating pod ready (measured).
     for tables in iptables ip6tables; do
-        "$tables" -w -I INPUT -p tcp --dport "$PORT" --syn -j REJECT --reject-with tcp-reset || log "drain: not with $tables"
+        "$tables" -w -I INPUT -p tcp --dport "$PORT" --syn -j REJECT --reject-with tcp-reset ||
+            log "drain: cannot reject new clients with $tables"
     done
 }
 
 main() {
-    # The output of a hook itself is not in the log.
+    # The output of a hook does not appear in the log.
     if [ -w /proc/1/fd/2 ]; then exec 2>/proc/1/fd/2; fi
     begin=$(now)
     busy=$begin asked=$begin unanswered=0

@@ -49,7 +49,7 @@ class EnginePod:
 
     :param name: Name of the daemon
     :param image: Image of the engine
-    :param port: Port that it serves
+    :param port: Port of the daemon
     :param flags: Flags of dockerd
     :param timing: Times of the daemon
     :param resources: Resources of its containers
@@ -90,7 +90,7 @@ class EnginePod:
                     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
                     "kubectl.kubernetes.io/default-container": self.name,
                     **(self.options.annotations or {}),
-                    # A change of the ConfigMap alone would restart nothing.
+                    # Without it, a change of the ConfigMap would restart nothing.
                     "checksum/config": files.checksum,
                 },
             ),
@@ -115,8 +115,8 @@ class EnginePod:
             image_pull_policy=ImagePullPolicy.IF_NOT_PRESENT,
             command=["sh", f"/config/{SCRIPTS_DIRECTORY}/prepare.sh"],
             env_variables=_variables({"CONFIG": "/config", "FILES": "/files"}),
-            # A pod requests the largest of its init containers and the sum of the others, so this adds nothing; a quota can
-            # require it.
+            # A pod requests the larger of its largest init container and the sum of its other containers, so this adds nothing.
+            # A quota can require it.
             resources=self.resources,
             # Only root can read the data root.
             security_context=ContainerSecurityContextProps(ensure_non_root=False, user=0),

@@ -25,14 +25,14 @@ _SCRIPTS = (
     "cleanup/remember-use.sh",
     "cleanup/remove-unused.sh",
 )
-# What the API server takes for the data of a ConfigMap, in bytes.
+# The API server's limit for the data of a ConfigMap, in bytes.
 _LARGEST = 1 << 20
 
 
 def daemon_files(engine: Engine, *, daemon_json: str) -> dict[str, str]:
     """Return the files of a daemon by their keys in its ConfigMap.
 
-    :raises ValueError: They are too large for a ConfigMap, because of the certificates of registries
+    :raises ValueError: The files are too large for a ConfigMap because of the certificates of registries
     """
     certificates = {f"registry-{i}.crt": pem for i, pem in enumerate(engine.registry_certificates.values())}
     data = {"daemon.json": daemon_json, **certificates, **read_scripts(*_SCRIPTS)}
@@ -45,13 +45,13 @@ def daemon_files(engine: Engine, *, daemon_json: str) -> dict[str, str]:
 
 
 class DaemonFiles(Construct):
-    """A ConfigMap with the files of a daemon, and the volume that its pod copies them to when it starts.
+    """A ConfigMap with the files of a daemon, and the volume to which its pod copies them when it starts.
 
-    The copy keeps a pod that drains with the files that it started with, while an upgrade changes the ConfigMap.
+    With the copy, a draining pod keeps the files that it started with while an upgrade changes the ConfigMap.
 
     :param name: Name of the ConfigMap
     :param data: Files by their keys
-    :param engine: Engine whose certificates of registries are among them
+    :param engine: Engine whose registry certificates are among the files
     """
 
     ENGINE_DIRECTORY = "docker"
@@ -64,10 +64,10 @@ class DaemonFiles(Construct):
         for i, host in enumerate(engine.registry_certificates):
             paths[f"registry-{i}.crt"] = f"{self.ENGINE_DIRECTORY}/certs.d/{host}/ca.crt"
         self.checksum = sha256("\0".join(f"{key}\0{data[key]}" for key in sorted(data)).encode()).hexdigest()
-        """Checksum of all files, which a change of the pod template goes with."""
+        """Checksum of all files. In the pod template, it restarts the pod when a file changes."""
         self.source = FilesConfigMap(self, "source", name=name, app=name, data=data, paths=paths).volume
         """Volume of the ConfigMap."""
-        # In memory: on a full disk of the node there would be no room for them.
+        # In memory: a full disk of the node would have no space for them.
         size = Size.mebibytes(2)
         self.copy = Volume.from_empty_dir(self, "copy", "files", medium=EmptyDirMedium.MEMORY, size_limit=size)
         """Volume of the copy."""

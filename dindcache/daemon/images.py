@@ -5,9 +5,9 @@ DEFAULT_IMAGE = "docker:29.9.3-dind"
 
 
 def client_image(image: str) -> str:
-    """Return the image of the client that belongs to an engine's image: the same registry and release, ``-cli`` for ``-dind``.
+    """Return the client image for an engine's image: the same registry and release, with ``-cli`` for ``-dind``.
 
-    Without ``dind`` in its tag it is the engine's image itself, which has a client too.
+    Without ``dind`` in the tag, it is the engine's image itself, which also contains a client.
     """
     name, _, tag = image.partition("@")[0].rpartition(":")
     parts = tag.split("-")

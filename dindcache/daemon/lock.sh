@@ -1,23 +1,23 @@
 #!/bin/sh
 # Hold the lock on the data root, then become a command: lock.sh COMMAND [ARGUMENT...]
-# Two engines damage a data root that they share, and Kubernetes alone does not keep them apart. The kernel releases the lock when
-# the last process that holds it ends, however it ends.
+# Two engines damage a data root that they share, and Kubernetes does not always keep them apart. The kernel releases the lock
+# when the last process that holds it ends, however it ends.
 #   DATA_ROOT   defaults to /var/lib/docker
 set -eu
 . "${0%/*}/common.sh"
 root=${DATA_ROOT:-/var/lib/docker}
-# Tells the probes that there is no engine yet; the first answer of the engine removes it.
+# Tells the probes that no engine runs yet. ready.sh removes it after the engine's first answer.
 waiting=/run/dindcache.waiting
 
 check_process() {
-    # In a process namespace that others share, an engine outlives its container and keeps the lock.
+    # In a shared process namespace, an engine outlives its container and keeps the lock.
     [ $$ = 1 ] && return
     log "this is process $$, not 1: hostPID and shareProcessNamespace must be off"
     exit 1
 }
 
-# take: whether the lock is taken now. Another holder is status 1 without a message; anything else is an error, and no reason to
-# wait.
+# take: take the lock. Status 1 without a message means that another process holds it; anything else is an error, and no reason
+# to wait.
 take() {
     error=$(flock -n 9 2>&1) && return
     status=$?
@@ -28,9 +28,9 @@ take() {
 
 main() {
     check_process
-    # Process 1 ignores SIGTERM without a handler, and a waiting pod must end at once when it is deleted.
+    # Without a handler, process 1 ignores SIGTERM, but a waiting pod must end at once when it is deleted.
     trap 'exit 143' TERM
-    # The directory itself: on a full disk no file could be created. The descriptor stays open across exec.
+    # The lock is on the directory itself: on a full disk no file could be created. The descriptor stays open across exec.
     exec 9<"$root"
     if ! take; then
         log "another daemon holds $root, waiting for it to end"

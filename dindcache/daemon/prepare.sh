@@ -8,7 +8,7 @@ set -eu
 main() {
     # -L: the files of a mounted ConfigMap are links.
     cp -RL "$CONFIG"/* "$FILES"
-    # In place of this process: the lock must be held by process 1.
+    # In place of this process: process 1 must hold the lock.
     exec sh "$FILES/dindcache/lock.sh" true
 }
 

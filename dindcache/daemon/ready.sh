@@ -1,5 +1,5 @@
 #!/bin/sh
-# readinessProbe: the engine answers, which is later than when its port opens, and accepts new clients.
+# readinessProbe: the engine answers, which takes longer than opening its port, and accepts new clients.
 set -eu
 . "${0%/*}/common.sh"
 

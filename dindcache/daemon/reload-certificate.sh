@@ -1,10 +1,11 @@
 #!/bin/sh
-# Next to an engine that starts after this script returns: restart it in order once its certificate has been renewed, since it reads
-# the certificate only at startup: reload-certificate.sh [FLAG...], with its flags.
-#   PORT                          the daemon's
-#   RELOAD_DRAIN_SECONDS          the restart comes after this time, whoever is connected
+# Watch the engine's certificate in the background, and restart the engine in order after a renewal, since it reads the
+# certificate only at startup: reload-certificate.sh [FLAG...], with the engine's flags. The engine starts after this script
+# returns.
+#   PORT                          port of the daemon
+#   RELOAD_DRAIN_SECONDS          the engine restarts after this time, even with clients connected
 #   RELOAD_REJECT_AFTER_SECONDS   new clients are rejected after this time
-#   DRAIN_QUIET_SECONDS, LIVENESS_…   as drain.sh has them
+#   DRAIN_QUIET_SECONDS, LIVENESS_…   as in drain.sh
 #   CERTIFICATES                  defaults to /certs/server
 #   POLL_SECONDS                  defaults to 10
 set -eu
@@ -12,10 +13,10 @@ set -eu
 . "${0%/*}/common.sh"
 certificates=${CERTIFICATES:-/certs/server}
 
-# checksum: of the files, which the kubelet replaces all at once.
+# checksum: print the checksums of the files, which the kubelet replaces all at once.
 checksum() { sha256sum "$certificates/ca.pem" "$certificates/cert.pem" "$certificates/key.pem" 2>/dev/null; }
 
-# is_usable [FLAG...]: set reason if it is not.
+# is_usable [FLAG...]: whether the engine can use the certificate. Set reason if it cannot.
 is_usable() { reason=$(sh "${0%/*}/check-certificate.sh" "$@" 2>&1); }
 
 drain() {
@@ -32,7 +33,7 @@ watch() {
         if is_usable "$@"; then
             log "the certificate was renewed"
             drain
-            # The drain can take a day, and the files can be others by now.
+            # The drain can take a day, and the files can have changed by now.
             if is_usable "$@"; then
                 kill -TERM 1
                 return
@@ -47,7 +48,7 @@ watch() {
 }
 
 main() {
-    # Before the engine reads the files, or a renewal in between would be missed.
+    # Before the engine reads the files: otherwise, a renewal in between would be missed.
     started=$(checksum) || :
     watch "$@" &
 }

@@ -6,7 +6,7 @@ from cdk8s import Duration
 
 from dindcache import _check
 
-# After a drain: the engine gives its containers 15 s, then ends itself.
+# After a drain: the engine gives its containers 15 s, then exits.
 _SHUTDOWN_SECONDS = 60
 # The time in which an engine recovers a large data root after a crash.
 _RECOVERY_SECONDS = 600
@@ -15,7 +15,7 @@ _RECOVERY_SECONDS = 600
 _SYNC_SECONDS = 600
 # A job reconnects between its build and its push.
 _QUIET_SECONDS = 10
-# Kubernetes reads a deadline as an integer of 32 bits.
+# Kubernetes reads a deadline as a 32-bit integer.
 _LONGEST_DEADLINE = (1 << 31) - 1
 
 
@@ -23,15 +23,15 @@ LIVENESS_PERIOD_SECONDS = 10
 """Time between two liveness probes of the engine."""
 
 LIVENESS_FAILURES = 3
-"""Number of failed probes in a row after which the engine is hung, to the kubelet and to a drain."""
+"""Number of consecutive failed probes after which the kubelet and a drain consider the engine hung."""
 
 
 @dataclass(frozen=True)
 class Timing:
     """The times of a daemon, in seconds.
 
-    :param drain: Time that a pod waits for its clients before it ends, at most
-    :param reload: Time that a daemon with a renewed certificate waits for a moment without clients, at most
+    :param drain: Longest time that a pod waits for its clients before it ends
+    :param reload: Longest time that a daemon with a renewed certificate waits for a moment without clients
     """
 
     drain: int
@@ -53,42 +53,42 @@ class Timing:
 
     @property
     def reject_after(self) -> int:
-        """Time of a drain after which new clients are rejected, so that a busy daemon ends."""
+        """Time after which a drain rejects new clients, so that a busy daemon ends."""
         return self.drain // 2
 
     @property
     def unavailable(self) -> int:
-        """Time in which an ending daemon accepts no new clients, at most."""
+        """Longest time that a terminating daemon accepts no new clients."""
         return self.drain - self.reject_after + _SHUTDOWN_SECONDS
 
     @property
     def grace_period(self) -> int:
-        """Time between a pod's deletion and its forced end."""
+        """Time between a pod's deletion and its forced termination."""
         return self.drain + _SHUTDOWN_SECONDS
 
     @property
     def startup(self) -> int:
-        """Time in which a started engine answers: a predecessor can drain meanwhile."""
+        """Longest time until a started engine answers, since its predecessor can still be draining."""
         return self.drain + _RECOVERY_SECONDS
 
     @property
     def progress_deadline(self) -> int:
-        """Time of a rollout, at most."""
+        """Longest time of a rollout."""
         return self.grace_period + self.startup
 
     @property
     def reload_drain(self) -> int:
-        """Time of a drain for a renewed certificate, at most."""
+        """Longest time of a drain for a renewed certificate."""
         return self.reload + self.drain
 
     @property
     def reload_reject_after(self) -> int:
-        """Time of a drain for a renewed certificate after which new clients are rejected."""
+        """Time after which a drain for a renewed certificate rejects new clients."""
         return self.reload + self.reject_after
 
     @property
     def rollout(self) -> int:
-        """Time until the daemon serves a renewed certificate, at most."""
+        """Longest time until the daemon serves a renewed certificate."""
         return self.reload_drain + _SYNC_SECONDS
 
     @property

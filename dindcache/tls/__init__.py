@@ -1,4 +1,4 @@
-"""How a daemon and its clients trust each other."""
+"""Authentication of a daemon and its clients."""
 
 from dindcache.tls.cert_manager import CertManager
 from dindcache.tls.certificates import CertificateSecret, Tls

@@ -19,16 +19,16 @@ _KEY = {"algorithm": "ECDSA", "size": 256}
 
 @dataclass(frozen=True, kw_only=True)
 class CertManager:
-    """Certificates of cert-manager: from a CA of the daemon's own, or from a ClusterIssuer of the cluster.
+    """Certificates that cert-manager issues, from a CA of the daemon's own or from a ClusterIssuer of the cluster.
 
-    :param cluster_issuer: Name of a ClusterIssuer with a CA, which signs. Everyone who gets a certificate of this CA is a
-        client, so it must sign only for the clients of this daemon. Defaults to an Issuer with a CA of its own in the daemon's
-        namespace, whose clients are in that namespace
-    :param client_namespaces: Namespaces besides the daemon's own that get a client Secret. They need a ClusterIssuer. Defaults
-        to none
+    :param cluster_issuer: Name of a ClusterIssuer with a CA. Everyone with a certificate from this CA is a client, so the CA
+        must sign only for the clients of this daemon. Defaults to an Issuer with a CA of its own in the daemon's namespace,
+        which serves only clients in that namespace
+    :param client_namespaces: Namespaces besides the daemon's own that get a client Secret. They require ``cluster_issuer``.
+        Defaults to none
     :param names: Further DNS names and IP addresses under which clients reach the daemon. Defaults to none
     :param lifetime: Lifetime of a certificate, in whole hours. Defaults to 90 days
-    :param renew_before: Time before the end at which a certificate is renewed, in whole hours. Defaults to 30 days
+    :param renew_before: Time before its expiry at which a certificate is renewed, in whole hours. Defaults to 30 days
     :raises ValueError: A name is invalid, or a time is not a whole number of hours
     """
 
@@ -72,7 +72,7 @@ class CertManager:
         leaf: dict[str, Any] = {
             "duration": _hours(self.lifetime),
             "renewBefore": _hours(self.renew_before),
-            # A key that has leaked is of no use after the end of its certificate.
+            # A leaked key is useless once its certificate has expired.
             "privateKey": {**_KEY, "rotationPolicy": "Always"},
             "issuerRef": issuer,
         }
@@ -103,7 +103,7 @@ class CertManager:
             "commonName": f"{daemon.name} CA",
             "secretName": ca,
             "duration": "87600h",
-            # Always the same key, so that certificates from before and after the CA's own renewal match.
+            # Always the same key, so that certificates from before and after a renewal of the CA match.
             "privateKey": {**_KEY, "rotationPolicy": "Never"},
             "issuerRef": {"kind": "Issuer", "name": self_signed},
         }
@@ -117,7 +117,7 @@ def _create(
 ) -> None:
     namespace = namespace or daemon.namespace
     metadata = ApiObjectMetadata(name=name, namespace=namespace, labels={"app": daemon.name})
-    # The bindings of cert-manager's kinds are the user's own, so these are plain objects.
+    # Users import the bindings of cert-manager's kinds themselves, so these are plain objects.
     api_object = ApiObject(
         scope, f"{kind}-{namespace}-{name}".lower(), api_version="cert-manager.io/v1", kind=kind, metadata=metadata
     )

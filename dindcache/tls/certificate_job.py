@@ -20,22 +20,22 @@ _BACKDATE_SECONDS = 3600
 
 
 class CertificateJob(Construct):
-    """A Job that issues certificates at once, a CronJob that renews every hour what is due, and their rights.
+    """A Job that issues certificates at once, a CronJob that renews due ones every hour, and their permissions.
 
     They read no Secret through the API: the kubelet mounts the Secrets of the daemon's own namespace, and keys are generated in
     the pod. The response to a patch contains the whole Secret, however, so treat their token as equivalent to the CA's key. It
-    can also delete the Jobs of the daemon's namespace, which is how a Job removes its predecessors: so a return to an earlier
-    configuration is a new Job again, and issues at once.
+    can also delete the Jobs of the daemon's namespace, since each Job deletes its predecessors. A return to an earlier
+    configuration therefore creates a new Job, which issues at once.
 
     The pods prefer another node than the daemon's, where every client is root.
 
     :param daemon: Daemon that the certificates are for
     :param client_namespaces: Namespaces besides the daemon's own that get a client Secret
-    :param names: Further names of the server, as openssl writes them
+    :param names: Further names of the server, in the format of openssl
     :param lifetime_days: Lifetime of a certificate, in days
-    :param renew_seconds: Time before the end at which a certificate is renewed, in seconds
+    :param renew_seconds: Time before its expiry at which a certificate is renewed, in seconds
     :param ca_generation: Number of the CA
-    :param kubectl_image: Image that publishes the Secrets
+    :param kubectl_image: Image of kubectl, which publishes the Secrets
     :param pod: Options of the pods
     """
 
@@ -44,7 +44,7 @@ class CertificateJob(Construct):
 
     @staticmethod
     def objects(daemon: DaemonIdentity, client_namespaces: Sequence[str]) -> list[ObjectName]:
-        """Return the objects that a Job for these namespaces creates, but for the Job itself, whose name has a checksum."""
+        """Return the objects for these namespaces, except the Job itself, whose name contains a checksum."""
         own = [ObjectName(kind, _name(daemon)) for kind in ("ServiceAccount", "Role", "RoleBinding", "ConfigMap", "CronJob")]
         others = [(kind, namespace) for kind in ("Role", "RoleBinding") for namespace in client_namespaces]
         return own + [ObjectName(kind, _name_elsewhere(daemon), namespace) for kind, namespace in others]
@@ -75,7 +75,7 @@ class CertificateJob(Construct):
         self._allow(secrets.values(), clients)
         # Either can be the CA that this one replaces.
         secrets |= {"previous": f"{daemon.name}-ca-{ca_generation - 1}", "next": f"{daemon.name}-ca-{ca_generation + 1}"}
-        # Where the chart has no namespace, the kubelet inserts the pod's own.
+        # If the chart has no namespace, the kubelet inserts the pod's own.
         server = [f"DNS:{name}" for name in daemon.server_names(daemon.namespace or "$(NAMESPACE)")]
         environment = {
             "NAME": daemon.name,
@@ -83,7 +83,7 @@ class CertificateJob(Construct):
             "CLIENTS": " ".join(f"{namespace or '$(NAMESPACE)'}/{secret}" for namespace, secret in clients.items()),
             "CA_GENERATION": str(ca_generation),
             "CA_DAYS": str(self.CA_DAYS),
-            # The time in which certificates are shorter than configured, and that of the three steps to another CA.
+            # The time during which certificates expire early, with their CA, plus that of the three steps to another CA.
             "CA_NOTICE_SECONDS": str(lifetime_days * 86400 + 3 * daemon.rollout_seconds),
             "LIFETIME_DAYS": str(lifetime_days),
             "RENEW_SECONDS": str(renew_seconds),
@@ -101,7 +101,7 @@ class CertificateJob(Construct):
         self._run(template)
 
     def _allow(self, secrets: Collection[str], clients: Mapping[str | None, str]) -> None:
-        # Server-side apply is a patch that creates what is missing, under a name that is known.
+        # Server-side apply is a patch that also creates a missing object, so even "create" can be limited to names.
         apply = partial(k8s.PolicyRule, api_groups=[""], resources=["secrets"], verbs=["create", "patch"])
         replace = k8s.PolicyRule(api_groups=["batch"], resources=["jobs"], verbs=["deletecollection"])
         own = self._daemon.namespace
@@ -123,14 +123,14 @@ class CertificateJob(Construct):
         )
 
     def _run(self, template: k8s.PodTemplateSpec) -> None:
-        # Retries last for more than an hour, until the CronJob runs too.
+        # The retries last for more than an hour, until the CronJob runs too.
         spec = partial(k8s.JobSpec, template=template, backoff_limit=12)
-        # A Job is immutable, so it is named after all that it applies.
+        # A Job is immutable, so its name contains a checksum of everything that it applies.
         scripts = read_scripts("common.sh", "tls/issue.sh")
         applied = json.dumps([k8s.KubeJob.manifest(spec=spec()), scripts], sort_keys=True)
         state = sha256(applied.encode()).hexdigest()[:8]
         FilesConfigMap(self, "files", name=self._name, app=self._daemon.name, data={STATE_KEY: state, **scripts})
-        # Without a deadline: it waits for a node or an image, or is replaced.
+        # Without a deadline: the Job waits for a node or an image, or is replaced.
         k8s.KubeJob(self, "job", metadata=self._metadata(f"{self._name}-{state}", state=state), spec=spec())
         k8s.KubeCronJob(
             self,

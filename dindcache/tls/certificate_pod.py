@@ -11,10 +11,10 @@ from dindcache.pod import PodOptions
 from dindcache.tls.certificates import DaemonIdentity
 
 STATE_LABEL = "dindcache/certificates"
-"""Label of a Job that issues certificates: the checksum of what it applies."""
+"""Label of a Job that issues certificates: the checksum of everything that it applies."""
 
 STATE_KEY = "state"
-"""Key of the ConfigMap whose value is the checksum of the Job that is applied now."""
+"""Key of the ConfigMap with the checksum of the current Job."""
 
 _USER = 10000  # above the users of a node
 _TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - where kubectl looks
@@ -32,10 +32,10 @@ def certificate_pod(
     """Return the template of the pod.
 
     :param daemon: Daemon that the certificates are for
-    :param service_account: Name of its ServiceAccount and of the ConfigMap with its scripts and the state
-    :param kubectl_image: Image that publishes the Secrets
-    :param environment: Variables of the script that issues
-    :param secrets: Names of the Secrets that exist already, by the directory that they are mounted at
+    :param service_account: Name of the ServiceAccount, and of the ConfigMap with the scripts and the state
+    :param kubectl_image: Image of kubectl, which publishes the Secrets
+    :param environment: Variables of the script that issues certificates
+    :param secrets: Names of the Secrets that are mounted if they exist, by directory
     :param options: Options of the pod
     """
     issued = [k8s.VolumeMount(name=key, mount_path=f"/issued/{key}", read_only=True) for key in secrets]
@@ -55,7 +55,7 @@ def certificate_pod(
     end_predecessors = _kubectl(
         "end-predecessors", kubectl_image, "delete", f"--raw={_predecessors(daemon)}", env=[_state(service_account)]
     )
-    # Keys are never on a disk of the node.
+    # Keys are never written to a disk of the node.
     memory = k8s.EmptyDirVolumeSource(medium="Memory")
     volumes = [
         k8s.Volume(name="work", empty_dir=memory),
@@ -70,7 +70,7 @@ def certificate_pod(
     spec = k8s.PodSpec(
         service_account_name=service_account,
         automount_service_account_token=False,  # the container that issues needs none
-        restart_policy="Never",  # a retry mounts what another run has issued in the meantime
+        restart_policy="Never",  # a retry mounts Secrets that another run has issued in the meantime
         affinity=_away_from(daemon),
         security_context=k8s.PodSecurityContext(
             run_as_non_root=True,
@@ -91,7 +91,7 @@ def certificate_pod(
 
 
 def _predecessors(daemon: DaemonIdentity) -> str:
-    # By the collection, for which a Role needs no right to read Jobs.
+    # As a collection, so that the Role needs no permission to read Jobs.
     selector = quote(f"app={daemon.name},{STATE_LABEL},{STATE_LABEL}!=")
     return f"/apis/batch/v1/namespaces/$(NAMESPACE)/jobs?labelSelector={selector}$(STATE)&propagationPolicy=Background"
 
@@ -103,7 +103,7 @@ def _state(config_map: str) -> k8s.EnvVar:
 
 
 def _publish(name: str, image: str, file: str) -> k8s.Container:
-    # The one file only: the CA's key is in the other.
+    # Only this file: ca.yaml contains the CA's key.
     manifest = k8s.VolumeMount(name="out", mount_path=f"/out/{file}", sub_path=file, read_only=True)
     arguments = ("--server-side", "--force-conflicts", "--field-manager=dindcache", f"--filename=/out/{file}")
     return _kubectl(name, image, "apply", *arguments, mounts=[manifest])
@@ -129,7 +129,7 @@ def _namespace() -> k8s.EnvVar:
 
 
 def _container() -> dict[str, Any]:
-    """Return what all containers have; the resources are for namespaces with a quota, and the cluster tests run within them."""
+    """Return the common fields of all containers. The resources are for namespaces with a quota, as in the cluster tests."""
 
     def amounts(cpu: str, memory: str) -> dict[str, k8s.Quantity]:
         return {"cpu": k8s.Quantity.from_string(cpu), "memory": k8s.Quantity.from_string(memory)}
@@ -165,7 +165,7 @@ def _away_from(daemon: DaemonIdentity) -> k8s.Affinity:
 
 
 def _token() -> k8s.ProjectedVolumeSource:
-    """Return what the kubelet mounts by default, for the containers that need it, with each default of the API server."""
+    """Return the token volume that Kubernetes adds to pods by default, with the API server's defaults."""
     certificate = k8s.KeyToPath(key="ca.crt", path="ca.crt")
     field = k8s.ObjectFieldSelector(api_version="v1", field_path="metadata.namespace")
     namespace = k8s.DownwardApiVolumeFile(path="namespace", field_ref=field)

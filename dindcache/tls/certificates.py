@@ -1,4 +1,4 @@
-"""The certificates of a daemon and of its clients: what they are issued for, and the Secrets that hold them."""
+"""The certificates of a daemon and of its clients: their names, and the Secrets that hold them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from dindcache._typed import check_fields
 from dindcache.pod import PodOptions
 
 DOCKER_FILES = {"ca.pem": "ca.pem", "cert.pem": "cert.pem", "key.pem": "key.pem"}
-"""The keys of a Secret whose files are named as Docker names them."""
+"""The keys of a Secret that has Docker's own file names."""
 
 # The name of a CronJob has at most 52 characters.
 _LONGEST_NAME = 52 - len("-certs")
@@ -45,7 +45,7 @@ class CertificateSecret:
         return Volume.from_secret(scope, id, Secret.from_secret_name(scope, f"{id}-secret", self.name), name=id, items=items)
 
     def plain_volume(self, name: str) -> dict[str, Any]:
-        """Return the same as plain data."""
+        """Return the volume as plain data."""
         items = [{"key": key, "path": path} for key, path in self.items.items()]
         return {"name": name, "secret": {"secretName": self.name, "items": items}}
 
@@ -64,13 +64,13 @@ class Certificates:
 
 @dataclass(frozen=True, kw_only=True)
 class DaemonIdentity:
-    """What the certificates of a daemon depend on.
+    """The properties of a daemon that its certificates depend on.
 
     :param name: Name of the daemon
     :param namespace: Namespace of its chart
-    :param image: Image of the engine, which has openssl
+    :param image: Image of the engine, which contains openssl
     :param hostname: Hostname of its node; None if it is not known. Every client is root there
-    :param rollout_seconds: Time until the daemon serves a renewed certificate, in seconds, at most
+    :param rollout_seconds: Longest time until the daemon serves a renewed certificate, in seconds
     :param pod: Options of its pods
     """
 
@@ -82,7 +82,7 @@ class DaemonIdentity:
     pod: PodOptions = field(default_factory=PodOptions)
 
     def server_names(self, namespace: str | None) -> list[str]:
-        """Return every name of the daemon's Service, and that of its own pod."""
+        """Return every DNS name of the daemon's Service, and ``localhost`` for its own pod."""
         service = [f"{self.name}.{namespace}{end}" for end in ("", ".svc", ".svc.cluster.local") if namespace]
         return [self.name, *service, "localhost"]
 
@@ -92,17 +92,17 @@ class DaemonIdentity:
         return f"{self.name}-server"
 
     def client_secret_name(self, namespace: str | None) -> str:
-        """Return the name of a namespace's client Secret, which no other daemon's Secret has in any namespace.
+        """Return the name of a namespace's client Secret, which no other daemon uses in that namespace.
 
-        It is a DNS label, since a GitLab Runner names a volume after it. The name of a daemon has no ``--``, so the first one
-        separates it from its namespace.
+        It is a DNS label, since a GitLab Runner names a volume after it. The name of a daemon has no ``--``, so the first
+        ``--`` separates it from its namespace.
         """
         return f"{self.name}-client" if namespace == self.namespace else f"{self.name}--{self.namespace}-client"
 
     def check_client_namespaces(self, namespaces: Sequence[str]) -> None:
         """Check the namespaces that get a client Secret.
 
-        :raises ValueError: One is invalid, the daemon's own or listed twice, or the daemon's chart has no namespace
+        :raises ValueError: A namespace is invalid, the daemon's own or listed twice, or the daemon's chart has no namespace
         """
         seen: set[str | None] = {self.namespace}
         for namespace in namespaces:
@@ -114,9 +114,9 @@ class DaemonIdentity:
             seen.add(namespace)
 
     def check_issued(self, names: Sequence[str], namespaces: Sequence[str]) -> None:
-        """Check what certificates are issued for.
+        """Check the names that certificates are issued for.
 
-        :raises ValueError: A name is not one of a certificate, or the name of an object would be too long or ambiguous
+        :raises ValueError: A name cannot be in a certificate, or the name of an object would be too long or ambiguous
         """
         if len(self.name) > _LONGEST_NAME:
             raise ValueError(f"name must have at most {_LONGEST_NAME} characters to issue certificates, got {self.name!r}")
@@ -134,7 +134,7 @@ class DaemonIdentity:
 
 
 class Tls(Protocol):
-    """How a daemon and its clients trust each other: `SelfIssued`, `CertManager`, `GivenSecrets` or `NoTls`."""
+    """The authentication of a daemon and its clients: `SelfIssued`, `CertManager`, `GivenSecrets` or `NoTls`."""
 
     @property
     def client_namespaces(self) -> Sequence[str]:

@@ -34,7 +34,7 @@ class GivenSecrets:
             raise ValueError(f"server and client must be two Secrets, got {self.server!r} for both")
 
     def objects(self, daemon: DaemonIdentity) -> Sequence[ObjectName]:
-        """Validate the client namespaces; no object is created."""
+        """Validate the client namespaces, and return no objects."""
         daemon.check_client_namespaces(self.client_namespaces)
         return ()
 

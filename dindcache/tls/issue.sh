@@ -1,29 +1,29 @@
 #!/bin/sh
 # Issue the certificates of a daemon and its clients, and write their Secrets as manifests. Valid certificates are kept.
-#   NAME, NAMESPACE     the daemon's
-#   SERVER_NAMES        names of the daemon's certificate, as openssl writes them
+#   NAME, NAMESPACE     name and namespace of the daemon
+#   SERVER_NAMES        names of the daemon's certificate, in the format of openssl
 #   CLIENTS             namespace/name of each client Secret, separated by spaces
 #   CA_GENERATION       number of the CA
 #   CA_DAYS             lifetime of a CA
-#   CA_NOTICE_SECONDS   time before the end of the CA in which the log asks for the next one
+#   CA_NOTICE_SECONDS   time before the CA expires in which the log asks for the next one
 #   LIFETIME_DAYS       lifetime of a certificate, which expires with its CA at the latest
-#   RENEW_SECONDS       time before its end at which a certificate is renewed
+#   RENEW_SECONDS       time before its expiry at which a certificate is renewed
 #   BACKDATE_SECONDS    certificates start this far in the past, since clocks differ
-#   ROLLOUT_SECONDS     time until the daemon and all clients use what was published, at most
-#   ISSUED              the Secrets that exist: ca, previous, next, server and client. Each can be missing. Defaults to /issued
+#   ROLLOUT_SECONDS     longest time until the daemon and all clients use published certificates
+#   ISSUED              existing Secrets: ca, previous, next, server and client. Any can be missing. Defaults to /issued
 #   WORK                directory of keys, defaults to /work
 #   OUT                 directory of the manifests, defaults to /out
 #   NOW                 time in seconds since 1970, defaults to that of the clock
 # Exits with 1 if a retry would not help.
 #
 # A CA replaces those in use in three steps, so that no client is cut off: all are trusted; the new one signs; the others are no
-# longer trusted. Each step waits until the one before has reached everyone. This holds for the next generation, for any other
+# longer trusted. Each step waits until the previous one has reached everyone. This holds for the next generation, for any other
 # one, and for a CA whose Secret was lost.
 set -eu
 : "${NAME:?}" "${NAMESPACE:?}" "${SERVER_NAMES:?}" "${CLIENTS:?}" "${CA_GENERATION:?}" "${CA_DAYS:?}" "${CA_NOTICE_SECONDS:?}"
 : "${LIFETIME_DAYS:?}" "${RENEW_SECONDS:?}" "${BACKDATE_SECONDS:?}" "${ROLLOUT_SECONDS:?}"
 . "${0%/*}/common.sh"
-# Only the CAs at hand count, not those that the image trusts; openssl reads them all at each call.
+# Trust only the given CAs, not those of the image, all of which openssl would also read at each call.
 export SSL_CERT_FILE=/dev/null SSL_CERT_DIR=/dev/null
 issued=${ISSUED:-/issued} work=${WORK:-/work} out=${OUT:-/out} now=${NOW:-$(date -u +%s)}
 
@@ -32,13 +32,13 @@ reject() {
     exit 1
 }
 
-# quietly COMMAND [ARGUMENT...]: show its output only if it fails.
+# quietly COMMAND [ARGUMENT...]: run a command, and exit with its output if it fails.
 quietly() { output=$("$@" 2>&1) || reject "$output"; }
 
-# copy FROM TO: without the mode of a mounted file, which forbids writing.
+# copy FROM TO: copy a file without its mode, since mounted files are read-only.
 copy() { cat "$1" >"$2"; }
 
-# end_of CERTIFICATE: print the time of its end.
+# end_of CERTIFICATE: print the time at which it expires.
 end_of() {
     end=$(openssl x509 -in "$1" -noout -enddate -dateopt iso_8601)
     end=${end#*=}
@@ -83,7 +83,7 @@ request() {
     quietly openssl req -config openssl.conf -new -key "$1/key.pem" -subj "/CN=$2" -out "$1/request.pem"
 }
 
-# sign DIRECTORY END OPTION...: sign the request. Only `openssl ca` takes dates in every release.
+# sign DIRECTORY END OPTION...: sign the request. Only `openssl ca` accepts dates in every release.
 sign() {
     directory=$1 begin=$(asn1_time $((now - BACKDATE_SECONDS))) end=$(asn1_time "$2")
     shift 2
@@ -92,7 +92,7 @@ sign() {
 }
 asn1_time() { date -u -d "@$1" +%Y%m%d%H%M%SZ; }
 
-# find_ca: copy the CA of this generation to ca, or create it. Its Secret is immutable, so it can only be replaced by a person.
+# find_ca: copy the CA of this generation to ca, or create it. Its Secret is immutable, so only a person can replace it.
 find_ca() {
     if [ ! -e "$issued/ca/ca.pem" ] && [ ! -e "$issued/ca/ca-key.pem" ]; then
         log "a new CA of generation $CA_GENERATION"
@@ -105,7 +105,7 @@ find_ca() {
     copy "$issued/ca/ca-key.pem" ca/ca-key.pem
     end=$(end_of ca/ca.pem)
     date=$(date -u -d "@$end" +%Y-%m-%d)
-    [ "$end" -gt "$now" ] || reject "the CA has expired on $date: set ca_generation to $((CA_GENERATION + 1))"
+    [ "$end" -gt "$now" ] || reject "the CA expired on $date: set ca_generation to $((CA_GENERATION + 1))"
     [ $((end - now)) -gt "$CA_NOTICE_SECONDS" ] ||
         log "the CA expires on $date, and so does every certificate: set ca_generation to $((CA_GENERATION + 1)) in time"
 }
@@ -121,7 +121,7 @@ END
     mv ca/key.pem ca/ca-key.pem
 }
 
-# find_others: write the other CAs that are trusted now to others.pem, without expired ones, and set is_trusted if the CA is.
+# find_others: write the other trusted CAs to others.pem, without expired ones, and set is_trusted if the CA itself is trusted.
 find_others() {
     is_trusted=
     : >others.pem
@@ -139,7 +139,7 @@ find_others() {
     done
 }
 
-# has_issued CA: whether it has signed the daemon's certificate, or the clients' where that is lost.
+# has_issued CA: whether it has signed the daemon's certificate, or the clients' if that is lost.
 has_issued() {
     certificate=$issued/server/cert.pem
     openssl x509 -in "$certificate" -noout 2>/dev/null || certificate=$issued/client/cert.pem
@@ -173,7 +173,7 @@ take_step() {
     esac
 }
 
-# keep_signer: let the CA sign whose certificates are in use. Where its key is not mounted, they stay unless lost or due.
+# keep_signer: sign with the CA whose certificates are in use. If its key is not mounted, they stay unless lost or due.
 keep_signer() {
     for neighbour in "$issued/previous" "$issued/next"; do
         if is_key_pair "$neighbour/ca.pem" "$neighbour/ca-key.pem" && has_issued "$neighbour/ca.pem"; then
@@ -206,7 +206,7 @@ END
     cat ca/ca.pem others.pem >"$1/ca.pem"
 }
 
-# is_kept OLD NEW PURPOSE: whether the certificate in one directory stays, given the one in another that could replace it.
+# is_kept OLD NEW PURPOSE: whether the certificate in directory OLD stays, given the one in NEW that could replace it.
 is_kept() {
     is_key_pair "$1/cert.pem" "$1/key.pem" &&
         is_signed_by "$keeps" "$1/cert.pem" "$3" &&
@@ -214,7 +214,7 @@ is_kept() {
         { [ "$keeps" = others.pem ] || [ "$(names "$1/cert.pem")" = "$(names "$2/cert.pem")" ]; }
 }
 
-# is_due OLD NEW: whether it is time for a renewal, and the new one expires later. One that expires with its CA is never due.
+# is_due OLD NEW: whether OLD is due for renewal, and NEW expires later. One that expires with its CA is never due.
 is_due() {
     old_end=$(end_of "$1") new_end=$(end_of "$2")
     [ $((old_end - now)) -le "$RENEW_SECONDS" ] && [ "$old_end" -lt "$new_end" ]
@@ -222,7 +222,7 @@ is_due() {
 
 names() { openssl x509 -in "$1" -noout -ext subjectAltName 2>/dev/null || :; }
 
-# secret NAMESPACE NAME DIRECTORY FILE...: print the manifest of a Secret. A name can look like a number, so all are quoted.
+# secret NAMESPACE NAME DIRECTORY FILE...: print the manifest of a Secret. Names are quoted, since one can look like a number.
 secret() {
     printf -- '---\napiVersion: v1\nkind: Secret\nmetadata: {namespace: "%s", name: "%s", labels: {app: "%s"}}\ndata:\n' \
         "$1" "$2" "$NAME"
@@ -243,7 +243,7 @@ main() {
 subjectAltName = $SERVER_NAMES"
     certificate client sslclient "extendedKeyUsage = clientAuth"
     echo "$last_step" >server/last-ca-step
-    # Of several runs at once, one creates the CA. The others fail, since they cannot replace it, and start again with it.
+    # Of several concurrent runs, one creates the CA. The others cannot replace it, so they fail and start again with it.
     {
         secret "$NAMESPACE" "$NAME-ca-$CA_GENERATION" ca ca.pem ca-key.pem
         echo 'immutable: true'

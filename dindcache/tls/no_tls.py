@@ -20,11 +20,11 @@ class NoTls:
 
     @property
     def client_namespaces(self) -> Sequence[str]:
-        """None: there is no client Secret."""
+        """No namespaces, since no client Secret exists."""
         return ()
 
     def objects(self, daemon: DaemonIdentity) -> Sequence[ObjectName]:  # noqa: ARG002 - nothing depends on it
-        """Return no object."""
+        """Return no objects."""
         return ()
 
     def certificates(self, scope: Construct, daemon: DaemonIdentity) -> None:

@@ -14,7 +14,7 @@ from dindcache.tls.certificate_job import CertificateJob
 from dindcache.tls.certificates import DOCKER_FILES, Certificates, CertificateSecret, DaemonIdentity
 from dindcache.tls.renewal import check_renewal
 
-# Half of the CA's, so that a certificate is never issued for long by a CA that is about to expire.
+# Half of the CA's, so that a CA issues certificates of the full lifetime for at least half of its own.
 _LONGEST_DAYS = CertificateJob.CA_DAYS // 2
 # It is part of the CA's common name, which has at most 64 characters.
 _LAST_GENERATION = 10**9
@@ -24,15 +24,15 @@ _LAST_GENERATION = 10**9
 class SelfIssued:
     """Certificates from a CA of the daemon's own, with nothing to install.
 
-    A Job issues them; a CronJob renews every hour what is due and restores what was lost.
+    A Job issues them. Every hour, a CronJob renews due certificates and restores lost ones.
 
     :param client_namespaces: Namespaces besides the daemon's own that get a client Secret. Defaults to none
     :param names: Further DNS names and IP addresses under which clients reach the daemon. Defaults to none
     :param lifetime: Lifetime of a certificate, in whole days, at most half of the CA's ten years. Defaults to 90 days
-    :param renew_before: Time before the end at which a certificate is renewed, in whole seconds. Defaults to 30 days
+    :param renew_before: Time before its expiry at which a certificate is renewed, in whole seconds. Defaults to 30 days
     :param ca_generation: Number of the CA. Another number replaces the CA in steps (``docs/guides/rotate-ca.md``). Defaults to
         1
-    :param kubectl_image: Image that publishes the Secrets. Defaults to an exact release
+    :param kubectl_image: Image of kubectl, which publishes the Secrets. Defaults to an exact release
     :param pod: Options of the Job's pods that differ from the daemon's. Defaults to the daemon's
     :raises ValueError: A name or the image is invalid, or a time or the generation is out of its range
     """
@@ -65,7 +65,7 @@ class SelfIssued:
         return [*CertificateJob.objects(daemon, self.client_namespaces), *daemon.secrets(self.client_namespaces), *cas]
 
     def certificates(self, scope: Construct, daemon: DaemonIdentity) -> Certificates:
-        """Create the Job that issues the certificates, and what renews them."""
+        """Create the Job that issues the certificates, and the CronJob that renews them."""
         CertificateJob(
             scope,
             "certificates",

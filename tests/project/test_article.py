@@ -1,4 +1,4 @@
-"""``examples/article.py`` against the article, field by field, with all that it adds."""
+"""``examples/article.py`` against the article, field by field, with everything that it adds."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 POD = "spec.template.spec"
 JOB_POD = f"spec.jobTemplate.{POD}"
 DIND, INIT = f"{POD}.containers[docker-dind]", f"{POD}.initContainers[wait-for-lock]"
-# What a pod of cdk8s-plus says that Kubernetes would assume (but for the token, and the time to end).
+# Fields that cdk8s-plus sets to the defaults of Kubernetes (except the token and the grace period).
 POD_DEFAULTS = {
     "automountServiceAccountToken": False,
     "dnsPolicy": "ClusterFirst",
@@ -56,7 +56,7 @@ ADDED: dict[str, dict[str, Any]] = {
         f"{POD}.securityContext.runAsNonRoot": False,
         f"{POD}.terminationGracePeriodSeconds": 1860,
         f"{POD}.volumes[docker-dind-data-vol].persistentVolumeClaim.readOnly": False,
-        # its files, and the copy that each pod has of them
+        # its files, and each pod's copy of them
         f"{POD}.volumes[config].configMap.name": "docker-dind",
         f"{POD}.volumes[files].emptyDir.medium": "Memory",
         f"{POD}.volumes[files].emptyDir.sizeLimit": "2Mi",
@@ -101,7 +101,7 @@ ADDED: dict[str, dict[str, Any]] = {
         f"{DIND}.securityContext.allowPrivilegeEscalation": True,
         f"{DIND}.securityContext.readOnlyRootFilesystem": False,
         f"{DIND}.securityContext.runAsNonRoot": False,
-        # the last of its two mounts
+        # the second of its two mounts
         f"{DIND}.volumeMounts[files].mountPath": "/etc/docker",
         f"{DIND}.volumeMounts[files].readOnly": True,
         f"{DIND}.volumeMounts[files].subPath": "docker",
@@ -139,7 +139,7 @@ ADDED: dict[str, dict[str, Any]] = {
 
 
 def fields(value: Any, path: str = "") -> dict[str, Any]:
-    """Each leaf by its path; an entry of a list by its name where it has one, as ``kubectl apply`` merges them."""
+    """Return each leaf by its path; a list entry goes by its name if it has one, as ``kubectl apply`` merges lists."""
     if isinstance(value, dict):
         return {p: v for key, item in value.items() for p, v in fields(item, f"{path}.{key}" if path else key).items()}
     if isinstance(value, list):
@@ -157,7 +157,7 @@ def load(path: Path) -> dict[str, dict[str, Any]]:
 
 def test_the_example_is_the_article_and_what_is_listed():
     article, example = load(HERE / "article.yaml"), load(HERE.parent.parent / "examples" / "article.k8s.yaml")
-    # The two objects that are added: what they hold is pinned by golden files and below.
+    # The two added objects: golden files and the lines below pin their content.
     files = example.pop("ConfigMap")
     assert (
         example.pop("NetworkPolicy")["spec.ingress[1].from[0].namespaceSelector.matchLabels.kubernetes.io/metadata.name"]

@@ -1,4 +1,4 @@
-"""The blocks of README and docs: Python is executed, YAML is checked against its schema, shell runs or says why it cannot."""
+"""The blocks of README and docs: Python is executed, YAML matches its schema, and shell runs or states why it cannot."""
 
 import re
 import subprocess
@@ -25,7 +25,7 @@ REASON = re.compile(r"<!-- not run: .+ -->\s*$")
 
 
 class Block(NamedTuple):
-    """A block of a page: its language, its text and what is before it."""
+    """A block of a page: its language, its text and the text before it."""
 
     language: str
     text: str
@@ -44,7 +44,7 @@ def pages_with(*languages: str) -> list[Any]:
 
 
 def prelude() -> dict[str, Any]:
-    """What a block can assume: the names of the three packages and of pathlib, a chart with an unused volume, and a daemon."""
+    """Return the names that a block can use: the three packages and pathlib, a chart, an unused volume and a daemon."""
     names: dict[str, Any] = {"Path": Path}
     for package, wanted in (
         (cdk8s, "App Chart Cron Duration Size Yaml"),
@@ -66,10 +66,10 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
     (tmp_path / "config.toml").write_text('[[runners]]\nexecutor = "kubernetes"\n')
     names = prelude()
     for block in blocks(page, "python"):
-        # A chart for each block, so that each can create a daemon of the same name; what it defines stays for the next.
+        # A chart for each block, so that each can create a daemon of the same name. Other names stay for the next block.
         chart = Chart(App(), "docker-cache", namespace="kube-ops")
         names |= {"chart": chart, "volume": ClaimedVolume(chart, "unused", storage=Size.gibibytes(50))}
-        # jsii's process has a working directory of its own, which is this clone.
+        # The working directory of jsii's process is this clone.
         exec(block.text.replace("App()", f"App(outdir={str(tmp_path)!r})"), names)  # noqa: S102 - the page's own
         chart.to_json()
 
@@ -94,7 +94,7 @@ def test_yaml_blocks_fit_their_schema(page, tmp_path):
             assert done.returncode == 0, f"{block.text}\n{done.stdout}"
 
 
-# The README's commands are those of the quickstart, of test_synth.py and of test_wheel.py.
+# The quickstart, test_synth.py and test_wheel.py cover the README's commands.
 @pytest.mark.parametrize("page", [page for page in pages_with("sh") if page.id != "README.md"])
 def test_shell_blocks_run_on_a_cluster_or_say_why_they_cannot(page):
     name = str(page.relative_to(ROOT))

@@ -1,4 +1,4 @@
-"""What is committed is what the code writes, and Kubernetes takes it."""
+"""The committed files are those that the code writes, and Kubernetes accepts them."""
 
 import importlib.util
 import os
@@ -30,7 +30,7 @@ MANIFESTS = sorted([*ROOT.glob("dist/*"), *ROOT.glob("examples/*.k8s.yaml"), *GO
 
 
 def load(path: Path) -> Any:
-    """An app as a module."""
+    """Return an app as a module."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec
     assert spec.loader
@@ -42,7 +42,7 @@ def load(path: Path) -> Any:
 @pytest.mark.parametrize("directory", APPS)
 def test_committed_manifests_are_what_the_apps_write(directory, tmp_path):
     for path in APPS[directory]:
-        app = App(outdir=str(tmp_path))  # one for each: they are for clusters of their own
+        app = App(outdir=str(tmp_path))  # one app each, since each is for its own cluster
         load(path).build(app)
         app.synth()
     written = {path.name: path.read_text() for path in tmp_path.iterdir()}

@@ -1,4 +1,4 @@
-"""Imports point one way: constructs know no tests, the framework for clusters no test, benchmarks only the framework."""
+"""Imports point one way: constructs and the cluster framework import no tests, benchmarks import only the framework."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The Python blocks of docs/guides/other-ci.md, and what they write against the schema of each system."""
+"""The Python blocks of docs/guides/other-ci.md, whose output is checked against the schema of each system."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ GUIDE = (Path(__file__).parent.parent.parent / "docs" / "guides" / "other-ci.md"
 
 @pytest.fixture
 def written(tmp_path, monkeypatch):
-    """The files that the blocks write, by their names."""
+    """The files that the blocks write, by name."""
     monkeypatch.chdir(tmp_path)
     chart = Chart(App(), "ci", namespace="kube-ops")
     volume = ClaimedVolume(chart, "docker", storage=Size.gibibytes(50))
@@ -46,7 +46,7 @@ def test_jenkins_gets_a_pod(written, version):
 
 def test_argo_gets_a_workflow_template(written):
     manifest = written["workflow-template.yaml"]
-    # The models ignore what they do not know, so all of it must be there again.
+    # The models ignore unknown fields, so the result must have all fields again.
     read = WorkflowTemplate.model_validate(manifest).model_dump(by_alias=True, exclude_none=True, mode="json")
     assert read == manifest
     (build,) = manifest["spec"]["templates"]

@@ -18,7 +18,7 @@ import dindcache.gitlab
 
 ROOT = Path(__file__).parent.parent.parent
 CHROMIUM = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-# Prints by how much a page is wider than a phone.
+# Prints the number of pixels by which a page is wider than a phone.
 MEASURE = """<iframe id="page" src="{page}" style="width: 390px; height: 844px; border: 0"></iframe>
 <script>page.onload = () => {{
 const shown = page.contentDocument.documentElement;
@@ -52,7 +52,7 @@ def served(site: Path) -> Iterator[str]:
 
 @pytest.fixture
 def browse(served, tmp_path):
-    """Return the DOM of a page as a browser has it."""
+    """Return the DOM of a page in a browser."""
     program = shutil.which("chromium") or pytest.skip("needs chromium")
 
     def browse(page: str) -> str:
@@ -84,7 +84,7 @@ def test_a_browser_shows_the_front_page(browse):
     page = browse("index.html")
     assert "<h1" in page
     assert 'class="md-search__input"' in page
-    assert "data-js-focus-visible" in page  # which its script adds
+    assert "data-js-focus-visible" in page  # which the site's script adds
 
 
 def test_a_browser_shows_the_props_of_a_daemon(browse):

@@ -1,4 +1,4 @@
-"""The ways to synthesize, each in a copy of the app: what they write, and that they delete nothing."""
+"""The ways to synthesize, each in a copy of the app: the files that they write, and that they delete nothing."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ GITLAB = {"gitlab/config.toml", "gitlab/values.yaml", "gitlab/docker.gitlab-ci.y
 
 @pytest.fixture
 def app(tmp_path):
-    """A copy of the app that has been synthesized, with a file of its user in each directory."""
+    """A synthesized copy of the app, with a file of the user's in each directory."""
     copy = tmp_path / "app"
     copy.mkdir()
     for name in ("main.py", "cdk8s.yaml", "Makefile", "dist", "gitlab", "templates"):
@@ -54,7 +54,7 @@ def test_another_output_gets_manifests_only(app, arguments, environment, output)
     added = files(app).keys() - before.keys()
     assert added
     assert not [name for name in added if not name.startswith(f"{output}/")]
-    # A CRD in cdk8s.yaml, which an example needs, would be in the chart as well.
+    # A CRD in cdk8s.yaml, which an example needs, would otherwise be in the chart too.
     assert not [name for name in added if "/crds/" in name]
     names = {Path(name).name for name in added}
     assert "docker-cache.k8s.yaml" in names
@@ -80,7 +80,7 @@ def test_stdout_gets_manifests_and_the_temporary_directory_nothing(app, tmp_path
 
 
 def test_make_synth_deletes_nothing_and_names_what_it_does_not_write(app):
-    # The environment of this clone is ready.
+    # The environment of this clone is already set up.
     (app / ".venv").symlink_to(ROOT / ".venv")
     (app / "dist" / "mine.k8s.yaml").write_text("mine")
     before = files(app)

@@ -1,4 +1,4 @@
-"""Scripts as process 1 of namespaces of their own, with stand-ins for what the image has."""
+"""Scripts as process 1 of namespaces of their own, with stand-ins for programs of the image."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ Start = Callable[..., Process]
 
 @pytest.fixture
 def scripts(tmp_path: Path) -> Path:
-    """A directory with every script, where a ConfigMap has those of its containers."""
+    """A directory with all scripts, of which a ConfigMap has those of its containers."""
     package = Path(dindcache.__file__).parent
     paths = [str(path.relative_to(package)) for path in package.rglob("*.sh")]
     texts = read_scripts(*paths)
@@ -47,7 +47,7 @@ def engine(tmp_path: Path) -> Engine:
 
 @pytest.fixture
 def record(engine: Engine) -> Callable[..., None]:
-    """Add a version of the record of use, by default of now, of a disk guard that has kept it for a year."""
+    """Add a version of the record of use, from now by default, by a disk guard that has kept it for a year."""
 
     def record(*, age: int = 0, since: int = 365 * 86400, **used: dict[str, int]) -> None:
         now = int(time.time())
@@ -61,7 +61,7 @@ def record(engine: Engine) -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def image_path() -> Iterator[str]:
-    """Search path of the image's programs: those of BusyBox, or of this machine where there is no BusyBox."""
+    """Search path of the image's programs: those of BusyBox, or of this machine if it has no BusyBox."""
     busybox = shutil.which("busybox")
     if busybox is None:
         yield os.environ["PATH"]
@@ -108,7 +108,7 @@ def start(tmp_path: Path, image: Image, scripts: Path) -> Iterator[Start]:
 
     ``programs`` are stand-ins for programs of the image. ``$SCRIPTS`` is the directory of the scripts.
     """
-    # Rules can be added, and there are none to delete.
+    # Rules can be added; no rule exists that could be deleted.
     image.add(dict.fromkeys(("iptables", "ip6tables"), '[ "$2" != -D ]'))
     image.add({"docker": "exit ${DOCKER_STATUS:-0}", "dockerd-entrypoint.sh": 'printf "%s\\n" "$@"'})
     (tmp_path / "data").mkdir()
@@ -132,7 +132,7 @@ def start(tmp_path: Path, image: Image, scripts: Path) -> Iterator[Start]:
             text=True,
         )
         started.append(process)
-        # What a test reads line by line has no other end.
+        # Otherwise, a test that reads line by line could wait forever.
         timer = threading.Timer(120, process.kill)
         timer.daemon = True
         timer.start()
@@ -145,17 +145,17 @@ def start(tmp_path: Path, image: Image, scripts: Path) -> Iterator[Start]:
 
 
 def end(process: Process, seconds: float = 30) -> tuple[int, list[str]]:
-    """Wait for the end of a script; its status and its lines."""
+    """Wait for the end of a script, and return its status and its lines."""
     output, _ = process.communicate(timeout=seconds)
     return process.returncode, output.splitlines()
 
 
 def first_line(process: Process) -> str:
-    """Wait for the next line of a script."""
+    """Wait for the next line of a script, and return it."""
     assert process.stdout
     return process.stdout.readline().strip()
 
 
 def inner(process: Process) -> int:
-    """The process that is 1 in its own namespace."""
+    """Return the ID of the process that is 1 in its own namespace."""
     return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())

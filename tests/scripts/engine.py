@@ -1,4 +1,4 @@
-"""A docker whose engine is a file, for the scripts that remove: it knows what they ask, and refuses what an engine refuses."""
+"""A docker whose engine is a file, for the scripts that remove objects. It rejects what an engine would reject."""
 
 import fcntl
 import json
@@ -51,20 +51,20 @@ class Engine:
     def add(self, kind: str, id: str, created: str, **fields: Any) -> None:
         """Add an object.
 
-        :param created: Its time as the engine prints it; of an image that of its last tag
-        :param fields: ``labels``; of a container ``name``, ``image``, ``volumes``, ``networks``, ``execs`` and ``is_started``;
-            of a network ``name``; of an image ``names`` and ``layers``
+        :param created: Time of the creation as the engine prints it; for an image, that of its last tag
+        :param fields: ``labels``; for a container, ``name``, ``image``, ``volumes``, ``networks``, ``execs`` and
+            ``is_started``; for a network, ``name``; for an image, ``names`` and ``layers``
         """
         with self.change() as state:
             state[kind][id] = {"created": created, "labels": {}, **fields}
 
     def emit(self, *lines: str) -> None:
-        """Let events happen, each as the scripts' format prints it."""
+        """Emit events, each as the scripts' format prints it."""
         with self.change() as state:
             state["events"] += lines
 
     def left(self, kind: str) -> set[str]:
-        """Return the IDs that are left of a kind, without the record of use."""
+        """Return the remaining IDs of a kind, without the record of use."""
         return {name for name in self.read()[kind] if not name.startswith("dindcache-last-used-")}
 
     def record(self) -> dict[str, int]:
@@ -78,7 +78,7 @@ class Engine:
     def docker(self, answers: str = "") -> str:
         """Return the text of a program ``docker``.
 
-        :param answers: Cases of the shell about ``"$*"`` that it answers differently
+        :param answers: Cases of a shell ``case`` on ``"$*"`` that it answers differently
         """
         return f'case "$*" in\n{answers}\nesac\nexec {sys.executable} -IS {Path(__file__)} {self.path} "$@"'
 
@@ -118,21 +118,21 @@ def listed(state: State, kind: str, options: Sequence[str]) -> Iterator[str]:
         has_tag = any("@" not in name for name in found.get("names", ()))
         if "dangling=true" in filters and (has_tag if kind == "image" else is_used(state, kind, key)):
             continue
-        # A client of 29 lists no image without a tag.
+        # The client of Docker 29 does not list images without a tag.
         if kind == "image" and not has_tag and "--all" not in options and "dangling=true" not in filters:
             continue
         yield key
 
 
 def is_used(state: State, kind: str, id: str) -> bool:
-    """Whether a container uses an object. Networks of containers that have not started do not count."""
+    """Return whether a container uses an object. Networks of containers that have not started do not count."""
     if kind == "network":
         return any(id in found.get("networks", ()) for found in state["container"].values() if found.get("is_started", True))
     return any(id == found.get(kind) or id in found.get(f"{kind}s", ()) for found in state["container"].values())
 
 
 def line(kind: str, id: str, found: Mapping[str, Any]) -> str:
-    """Return what the format of ``list_unused`` prints."""
+    """Return the line that the format of ``list_unused`` prints."""
     names = {"network": [found.get("name", id)], "volume": [id], "image": found.get("names", ())}
     if kind == "container":
         name = found.get("name", id)
@@ -171,7 +171,7 @@ def inspect(state: State, kind: str, form: str, names: Sequence[str]) -> None:
 
 
 def remove(state: State, kind: str, options: Sequence[str]) -> list[str]:
-    """Remove objects; return the errors."""
+    """Remove objects, and return the errors."""
     errors = []
     for name in (option for option in options if not option.startswith("--")):
         key = find(state, kind, name)
@@ -190,7 +190,7 @@ def remove(state: State, kind: str, options: Sequence[str]) -> list[str]:
 
 
 def refusal(state: State, kind: str, key: str, name: str, options: Sequence[str]) -> str | None:
-    """Return the reason for which an object is not removed."""
+    """Return the reason why an object is not removed."""
     found = state[kind][key]
     if kind == "container" and found.get("is_started", True) and "--force" not in options:
         return f"cannot remove container {name!r}: container is running: stop the container before removing"
@@ -212,7 +212,7 @@ def create_volume(state: State, options: Sequence[str]) -> None:
 
 
 def follow(engine: Engine, options: Sequence[str]) -> None:
-    """Print the events, to the end of the engine."""
+    """Print the events until the engine ends."""
     shown = 0
     while engine.path.exists():
         events = engine.read()["events"]

@@ -1,4 +1,4 @@
-"""``drain.sh``: whom an ending daemon waits for, and for how long."""
+"""``drain.sh``: the clients that a terminating daemon waits for, and for how long."""
 
 import pytest
 
@@ -55,7 +55,7 @@ def test_a_drain_ends_when_the_engine_does_not_answer(start):
 
 
 def test_an_engine_that_answers_late_is_waited_for(start):
-    """A busy engine answers no later than twice in a row: the liveness probe would not restart it either."""
+    """A busy engine fails at most two checks in a row: the liveness probe would not restart it either."""
     late = """tries=$(cat /run/tries 2>/dev/null || echo 0); echo $((tries + 1)) >/run/tries; [ $((tries % 3)) = 2 ]"""
     process = start(
         "drain.sh",
@@ -66,7 +66,7 @@ def test_an_engine_that_answers_late_is_waited_for(start):
     assert end(process)[1][-1] == "dindcache: drain: 1 connections left at the deadline"
 
 
-# Of /proc/net/tcp: slot, local and remote address, state, queues, timer, retransmits, user, unanswered probes, inode.
+# A row of /proc/net/tcp: slot, local and remote address, state, queues, timer, retransmits, user, unanswered probes, inode.
 ROW = "0: 0100007F:0947 0100007F:C001 01 00000000:00000000 00:00000000 {retransmits} 0 {probes} 1 1 0 20 0 0 10 -1"
 
 
@@ -75,7 +75,7 @@ ROW = "0: 0100007F:0947 0100007F:C001 01 00000000:00000000 00:00000000 {retransm
     [
         ("00000000", "0", "1 connections left at the deadline"),
         ("00000007", "3", "1 connections left at the deadline"),
-        # Data was sent eight times without an answer, or four keepalive probes were: the client's node has vanished.
+        # The client's node has vanished: eight retransmissions or four keepalive probes have had no answer.
         ("00000008", "0", "no client for 1 s"),
         ("0000000F", "0", "no client for 1 s"),
         ("00000000", "4", "no client for 1 s"),

@@ -12,7 +12,7 @@ from tests.scripts.conftest import Process, end, first_line, inner
 
 BLOCK = 4096
 OLD = "2020-01-01T00:00:00Z"
-# Images whose removal frees files of their names, and a builder that frees `cache`.
+# Removing an image frees the file of its name, and the builder frees `cache`.
 ANSWERS = r"""
 "image rm "*) for id; do rm -rf "$DATA_ROOT/$id"; done ;;
 "buildx du") printf 'ID RECLAIMABLE\nShared:\t1GB\nPrivate:\t1.5MB\nReclaimable:\t1GB\nTotal:\t1GB\n'; exit ;;
@@ -34,7 +34,7 @@ ENVIRONMENT = {
 
 @pytest.fixture
 def guard(start, engine, record):
-    """Start on a file system of 1000 blocks and 1000 inodes, some of which are taken."""
+    """Start the guard on a file system of 1000 blocks and 1000 inodes, some of which are taken."""
 
     def guard(files=0, used=None, **blocks):
         record(image=used or {})
@@ -55,7 +55,7 @@ def guard(start, engine, record):
 
 @pytest.fixture
 def stop(engine):
-    """End the engine after its pod was told to end; the guard's status and further lines."""
+    """End the engine after its pod was told to end, and return the guard's status and further lines."""
 
     def stop(process: Process) -> tuple[int, list[str]]:
         os.kill(inner(process), signal.SIGTERM)
@@ -70,7 +70,7 @@ def lines(process: Process, number: int) -> list[str]:
 
 
 def waits(process: Process) -> bool:
-    """Whether it sleeps, so has looked once."""
+    """Return whether the guard sleeps, and has therefore polled once."""
     try:
         children = Path(f"/proc/{inner(process)}/task/{inner(process)}/children").read_text().split()
         return any("sleep" in Path(f"/proc/{child}/cmdline").read_text() for child in children)
@@ -96,7 +96,7 @@ def test_images_go_first_and_no_cache_when_they_were_enough(guard, stop):
 
 
 def test_the_least_recently_used_image_goes_first(guard, engine):
-    # That of every day is the one with the oldest tag.
+    # The image in daily use has the oldest tag.
     engine.add("image", "daily", "2019-01-01T00:00:00Z", names=["daily:1"])
     process = guard(image=100, daily=710, used={"daily": 3600})
     told = lines(process, 3)
@@ -156,7 +156,7 @@ def test_volumes_and_containers_stay_even_on_a_full_disk(guard, engine):
 def test_inodes_count_too(guard):
     process = guard(cache=100, files=920)
     assert first_line(process) == "dindcache: nearly full, 90 % of the space and 7 % of the inodes are free"
-    # 100 blocks are on 922 inodes, of which 72 are missing: that is a bit less than 8 blocks.
+    # 922 inodes hold 100 blocks, and 72 inodes are missing: a bit less than 8 blocks.
     (most,) = re.findall(r"--max-used-space (\d+)$", first_line(process))
     assert 7 < (1500000 - int(most)) / BLOCK < 9
 

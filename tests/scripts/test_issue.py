@@ -1,4 +1,4 @@
-"""``issue.sh`` with openssl: what it issues, keeps, restores and replaces."""
+"""``issue.sh`` with openssl: the certificates that it issues, keeps, restores and replaces."""
 
 import base64
 import os
@@ -24,7 +24,7 @@ ALWAYS = "DNS:docker-dind,DNS:docker-dind.kube-ops.svc,DNS:localhost,IP:127.0.0.
 
 
 class Issue:
-    """The script, with the Secrets that exist and the time at which it runs."""
+    """The script, with the existing Secrets and the time at which it runs."""
 
     def __init__(self, directory: Path, path: str) -> None:
         self.directory, self.path = directory, path
@@ -99,7 +99,7 @@ class Issue:
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """One that every user can enter."""
+    """A directory that every user can enter."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -121,7 +121,7 @@ def trusts(tmp_path: Path, ca: bytes, certificate: bytes, *options: str, later: 
 
 
 def time_of(certificate: bytes, which: str) -> int:
-    """When a certificate starts or ends, in seconds after the first run."""
+    """Return the time at which a certificate starts or expires, in seconds after the first run."""
     done = subprocess.run(["openssl", "x509", "-noout", f"-{which}date"], input=certificate, check=True, capture_output=True)
     return ssl.cert_time_to_seconds(done.stdout.decode().partition("=")[2].strip()) - START
 
@@ -221,7 +221,7 @@ def test_a_broken_ca_is_reported_since_its_secret_is_immutable(issue, broken):
 
 
 class World:
-    """A daemon and its clients over time. What was published a rollout ago or later can be in use, on either side."""
+    """A daemon and its clients over time. Secrets that were published within a rollout can be in use on either side."""
 
     def __init__(self, issue: Issue, tmp_path: Path) -> None:
         self.issue, self.tmp_path = issue, tmp_path
@@ -231,7 +231,7 @@ class World:
         self._trusted: dict[tuple[bytes, bytes], bool] = {}
 
     def run(self, generation: int, *, times: int = 1, **options: Any) -> None:
-        """Run the script half a day later, and then every day."""
+        """Run the script after half a day, and then every day."""
         for gap in (DAY // 2, *[DAY] * (times - 1)):
             self.now += gap
             self.secrets = self.issue(self.secrets, generation=generation, later=self.now, **options)
@@ -251,7 +251,7 @@ class World:
         return self._trusted[ca, certificate]
 
     def is_settled(self, generation: int) -> bool:
-        """Whether only this CA is trusted, and has signed what is in use."""
+        """Return whether only this CA is trusted, and has signed the certificates in use."""
         ca = self.secrets[f"docker-dind-ca-{generation}"]["ca.pem"]
         return all(
             self.secrets[name]["ca.pem"] == ca and self._trusts(ca, self.secrets[name]["cert.pem"]) for name in (SERVER, CLIENT)
@@ -297,7 +297,7 @@ def test_the_next_generation_replaces_the_ca_in_three_steps(world, issue):
     assert issue.log == []
 
 
-# Generations, and how often the script runs with each: a change has three runs.
+# Generations, and the number of runs with each: a change takes three.
 @pytest.mark.parametrize(
     "changes",
     [
@@ -374,7 +374,7 @@ def test_a_step_that_was_not_published_is_not_taken_for_one(world):
 
 
 def test_short_certificates_do_not_delay_a_step(world):
-    """Each is renewed after a day."""
+    """Each certificate is renewed after a day."""
     world.run(1, lifetime=3, renew=2)
     world.run(2, times=4, lifetime=3, renew=2)
     assert world.is_settled(2)
@@ -392,13 +392,13 @@ def test_the_last_days_of_a_ca(issue, tmp_path, lifetime, renew):
     assert time_of(secrets[SERVER]["cert.pem"], "end") == end
     for later in (end - DAY, end - HOUR):
         assert issue(secrets, lifetime=lifetime, renew=renew, later=later) == secrets
-    # A lost Secret is restored to the last second, and a new namespace gets its own.
+    # Up to the last second, a lost Secret is restored, and a new namespace gets its own.
     restored = issue({**secrets, SERVER: {}}, lifetime=lifetime, renew=renew, later=end - 1, clients=f"new/{CLIENT}")
     assert time_of(restored[SERVER]["cert.pem"], "end") == end
     assert trusts(tmp_path, restored[CLIENT]["ca.pem"], restored[SERVER]["cert.pem"], later=end - 1)
     issue(secrets, lifetime=lifetime, renew=renew, later=end, fails=True)
-    assert issue.log == ["dindcache: the CA has expired on 2037-01-12: set ca_generation to 2"]
-    # Then nobody has a valid certificate, so there is nothing to wait for.
+    assert issue.log == ["dindcache: the CA expired on 2037-01-12: set ca_generation to 2"]
+    # By then nobody has a valid certificate, so the change does not wait.
     late = issue(secrets, lifetime=lifetime, renew=renew, later=end + HOUR, generation=2)
     for name in (SERVER, CLIENT):
         assert late[name]["ca.pem"] == late["docker-dind-ca-2"]["ca.pem"]
@@ -406,7 +406,7 @@ def test_the_last_days_of_a_ca(issue, tmp_path, lifetime, renew):
 
 
 def test_ten_years_of_a_ca(issue, tmp_path):
-    """Certificates of 900 days, renewed 300 days before their end, and the next CA when the log asks for it."""
+    """Certificates of 900 days, renewed 300 days before their expiry, and the next CA when the log asks for it."""
     secrets, generation, restarts = issue({}, lifetime=900, renew=300), 1, 0
     for day in range(0, 4501, 300):
         before = secrets[SERVER]
@@ -419,5 +419,5 @@ def test_ten_years_of_a_ca(issue, tmp_path):
             generation = 2
     assert generation == 2
     assert secrets[SERVER]["ca.pem"] == secrets["docker-dind-ca-2"]["ca.pem"]
-    # A renewal every 600 days at the earliest, and three steps.
+    # At most one renewal every 600 days, and three steps.
     assert restarts <= 4500 // 600 + 3

@@ -41,7 +41,7 @@ def test_an_error_of_the_lock_is_no_reason_to_wait(start):
 
 
 def test_the_files_are_copied_before_the_wait(start, tmp_path):
-    """As the kubelet mounts a ConfigMap: links to a directory that the next version replaces."""
+    """The kubelet mounts a ConfigMap as links to a directory, which the next version replaces."""
     config, files = tmp_path / "config", tmp_path / "files"
     (config / "..2026" / "dindcache").mkdir(parents=True)
     (config / "..2026" / "docker" / "certs.d" / "registry.example:5000").mkdir(parents=True)

@@ -9,7 +9,7 @@ from tests.scripts.conftest import end
     ("script", "marker", "answers"),
     [
         ("alive.sh", "", {"0": 0, "1": 1}),
-        # While the container waits for the lock there is no engine.
+        # While the container waits for the lock, no engine runs.
         ("alive.sh", "waiting", {"0": 0, "1": 0}),
         ("ready.sh", "", {"0": 0, "1": 1}),
         # In the second half of a drain.

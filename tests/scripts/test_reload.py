@@ -20,14 +20,14 @@ NAMESPACES = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", 
 if os.getuid() != 0:
     NAMESPACES += ["--user", "--map-root-user"]
 PROGRAMS = {
-    # It rejects another key, as the real one does.
+    # It rejects a key that does not match, as the real one does.
     "dockerd": """[ "$*" = "--validate $FLAGS" ] || { echo "unknown flags $*"; exit 1; }
         cd "$CERTIFICATES"
         [ "$(openssl x509 -in cert.pem -noout -pubkey)" = "$(openssl pkey -in key.pem -pubout)" ] && exit
         echo "invalid TLS configuration"; exit 1""",
     "dockerd-entrypoint.sh": "trap 'echo ended in order; exit' TERM; {begin}; echo serving; while :; do sleep 0.1; done",
     "docker": "exit 0",
-    # The first rule of a drain is when it rejects new clients; there is one to delete.
+    # A drain adds the first rule when it rejects new clients. Only that rule can be deleted.
     "iptables": """case $2 in
         -I) {rejecting} ;;
         -D) rm "$CERTIFICATES/../rule" 2>/dev/null && echo accepting new clients ;;
@@ -54,7 +54,7 @@ class Running:
         self._timer.start()
 
     def wait_for(self, text: str) -> list[str]:
-        """Return the lines until one with this text."""
+        """Return the lines up to one with this text."""
         assert self.process.stdout
         lines = []
         for line in self.process.stdout:
@@ -70,7 +70,7 @@ class Running:
 
 
 class Certificates:
-    """A mounted Secret: a link that the kubelet turns to another directory."""
+    """A mounted Secret: a link that the kubelet points to another directory."""
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.path = directory, directory / "mounted"
@@ -98,7 +98,7 @@ def certificates(tmp_path: Path) -> Certificates:
 
 @pytest.fixture
 def launch(tmp_path: Path, image: Image, certificates: Certificates) -> Iterator[Launch]:
-    """Start ``start.sh`` with programs that stand for those of the image."""
+    """Start ``start.sh`` with stand-ins for programs of the image."""
     scripts = tmp_path / "scripts"
     for directory in (scripts, tmp_path / "data"):
         directory.mkdir()
@@ -161,7 +161,7 @@ def test_the_engine_keeps_its_certificate_until_there_is_a_usable_one(launch, ce
 
 
 def renew(name: str) -> str:
-    """A command that does the same as ``Certificates.renew``."""
+    """Return a command that does the same as ``Certificates.renew``."""
     return f'ln -s {name} "$CERTIFICATES/../link"; mv -T "$CERTIFICATES/../link" "$CERTIFICATES"'
 
 

@@ -1,4 +1,4 @@
-"""The record of use that ``guard-disk.sh`` keeps, with an engine of a file."""
+"""The record of use that ``guard-disk.sh`` keeps, with an engine that is a file."""
 
 import os
 import re
@@ -15,7 +15,7 @@ BEGINS = "dindcache: the use of images and volumes is recorded from now on"
 
 @pytest.fixture
 def guard(start, engine):
-    """Start next to an engine whose disk is not full."""
+    """Start the guard next to an engine whose disk is not full."""
 
     def guard(*, precision=0, delay=0, answers=""):
         return start(
@@ -38,7 +38,7 @@ def guard(start, engine):
 
 @pytest.fixture
 def recorded(engine):
-    """Wait until the record has keys, and does not have others; their times."""
+    """Wait until the record has keys and does not have others, and return their times."""
 
     def recorded(*keys, without=()):
         end = time.monotonic() + 30
@@ -72,7 +72,7 @@ def test_the_versions_replace_each_other(guard, engine, recorded):
         engine.emit(f"volume {name}")
         recorded(f"volume.{name}")
     versions = [name for name in engine.read()["volume"] if name.startswith("dindcache-last-used-")]
-    assert len(versions) <= 2  # the last one can be there for a moment
+    assert len(versions) <= 2  # the previous one can exist for a moment
 
 
 def test_what_exists_and_is_in_use_at_the_start_is_recorded_and_the_rest_is_dropped(guard, engine, record, recorded):
@@ -114,7 +114,7 @@ def test_uses_are_recorded_together(guard, engine, recorded):
     guard(delay=1000)
     (first,) = recorded("dindcache.last-used")
     engine.emit("volume a")
-    time.sleep(2)  # ten looks
+    time.sleep(2)  # ten polls
     assert recorded("dindcache.last-used") == [first]
 
 
@@ -138,7 +138,7 @@ def test_a_full_disk_costs_no_record(guard, engine, recorded):
     engine.emit("volume b")
     assert re.match(r"dindcache: the record of use is not written: .*no space left", first_line(process))
     recorded("volume.a")
-    time.sleep(1)  # some tries, which are not logged
+    time.sleep(1)  # for some tries, which are not logged
     with engine.change() as state:
         state["is_full"] = False
     recorded("volume.a", "volume.b")
@@ -153,10 +153,10 @@ def test_another_engine_is_followed_and_nothing_is_forgotten(guard, engine, reco
     recorded("volume.a")
     state = engine.path.read_text()
     engine.path.unlink()
-    time.sleep(1)  # some tries
+    time.sleep(1)  # for some tries
     engine.path.write_text(state)
     with engine.change() as changed:
-        changed["events"] = ["volume b"]  # between its start and the look
+        changed["events"] = ["volume b"]  # between its start and the scan
     recorded("volume.b")
     engine.emit("volume c")
     recorded("volume.a", "volume.c")
@@ -198,7 +198,7 @@ def test_a_record_has_a_bound_for_each_kind(guard, engine, record, recorded, scr
     before = engine.record()
     guard()
     recorded("volume.v2", without=["volume.v4"])
-    # Volumes that are not listed count as used when the last of them was.
+    # All volumes that are not listed count as used when the last of them was.
     kept = {"dindcache.last-used", *(f"{kind}{i}" for kind in ("volume.v", "image.i") for i in range(3))}
     assert engine.record().keys() == kept | {"dindcache.since"}
     assert engine.record()["dindcache.since"] == before["volume.v3"]

@@ -1,4 +1,4 @@
-"""``prune.sh`` with an engine of a file: what it removes and what it leaves, and how it takes what goes wrong."""
+"""``prune.sh`` with an engine that is a file: the objects that it removes and leaves, and its reaction to failures."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +31,7 @@ def ago(seconds: float) -> str:
 
 @pytest.fixture
 def prune(start, engine):
-    """Run it; its lines, without the one about what is left."""
+    """Run the script, and return its lines without the last one, ``left: …``."""
 
     def prune(answers="", *, status=0, keep_images="", keep_volumes="", environment=None, seconds=30):
         values = {"MAX_JOB_SECONDS": str(JOB), "UNUSED_SECONDS": str(UNUSED)}
@@ -83,7 +83,7 @@ def test_patterns_reach_the_engine_as_they_are(start, engine):
 def test_an_image_that_a_job_tags_during_the_prune_stays(prune, engine):
     engine.add("image", "a", OLD, names=["app:1"])
     engine.add("image", "b", OLD, names=["app:2"])
-    # At the second look.
+    # At the second inspection.
     tag = f"""\
 "image inspect --format {{{{.Meta"*)
     [ -e /run/seen ] && sed -i 's/"a": {{"created": "{OLD}"/"a": {{"created": "{YOUNG}"/' {engine.path}
@@ -122,7 +122,7 @@ def test_what_could_not_be_done_is_a_failure(prune, engine, question, error):
     assert engine.left("image") == {"a"}
 
 
-# By whether it goes: the times since the last tag and since the last use, in days. One day is the limit.
+# By whether the image is removed: the days since the last tag and since the last use. The limit is one day.
 IMAGES: dict[bool, list[Times]] = {
     True: [(2, None), (2, 1.1), (None, 1.1)],
     False: [(2, 0.9), (0.9, 1.1), (0.9, None), (None, 0.9)],
@@ -131,14 +131,14 @@ IMAGES: dict[bool, list[Times]] = {
 
 @pytest.mark.parametrize("since", [0.9, 2])
 def test_an_image_is_as_old_as_its_last_tag_or_use(prune, engine, record, since):
-    # Without a time anywhere it was there when the record began.
+    # An image without any time existed when the record began.
     cases = {**IMAGES, since > 1: [*IMAGES[since > 1], (None, None)]}
     record(since=int(since * UNUSED), image=add(engine, "image", cases))
     prune()
     assert engine.left("image") == {name(*times) for times in cases[False]}
 
 
-# The same of volumes, with the time since the creation. What is not listed was used when the record began, or later.
+# The same for volumes, with the days since their creation. One that is not listed counts as used when the record began.
 @pytest.mark.parametrize(
     ("since", "cases"),
     [
@@ -153,7 +153,7 @@ def test_a_volume_is_as_old_as_its_last_use(prune, engine, record, since, cases)
 
 
 def add(engine: Engine, kind: str, cases: Mapping[bool, Sequence[Times]]) -> dict[str, int]:
-    """Add an object for each case; the times since the last use of those that have one, in seconds."""
+    """Add an object for each case, and return the times since the last use of those that have one, in seconds."""
     fields = {"names": ["app:1"]} if kind == "image" else {}
     used = {}
     for created, last_used in (case for times in cases.values() for case in times):
@@ -171,7 +171,7 @@ def test_an_image_that_another_is_built_on_is_as_old_as_that(prune, engine, reco
     layers = [f"{i:012}" for i in range(4)]
     for name, tagged, number in (
         ("base", ago(3 * UNUSED), 1),
-        ("other-base", OLD, 1),  # of the same layer: a build uses the newest of them
+        ("other-base", OLD, 1),  # has the same layer: a build uses the newest of them
         ("middle", OLD, 2),
         ("app", ago(60), 3),
         ("old-app", OLD, 3),
@@ -203,7 +203,7 @@ def test_without_a_disk_guard_volumes_stay_and_images_go_by_their_tag(prune, eng
             engine.add("image", image, tagged, names=[f"{image}:1"])
         prune()
         assert engine.left("volume") == {"a"}
-        # A use that is on record is one.
+        # A recorded use counts.
         assert engine.left("image") == ({"pulled", "used"} if record_age else {"pulled"})
 
 
@@ -218,7 +218,7 @@ def test_the_versions_of_a_record_are_one(prune, engine, record):
 def test_a_version_that_is_replaced_during_the_look_is_read_again(prune, engine, record):
     engine.add("volume", "a", OLD)
     record(age=60, volume={"a": 60})
-    # Between the list and the look there is another version.
+    # Another version appears between the list and the inspection.
     replace = f"""\
 "volume inspect --format {{{{range"*)
     [ -e /run/seen ] || sed -i s/dindcache-last-used-[0-9]*/dindcache-last-used-1/ {engine.path}
@@ -257,7 +257,7 @@ def test_a_builder_goes_with_its_state_unless_a_client_is_connected(prune, engin
         builder = f"buildx_buildkit_{name}"
         engine.add("container", name, OLD, name=builder, image="i", execs=execs, volumes=[f"{builder}_state"])
         engine.add("volume", f"{builder}_state", OLD)
-    # Of one that is gone already.
+    # The state of a builder that is already gone.
     engine.add("volume", "buildx_buildkit_gone0_state", OLD)
     engine.add("volume", "buildx_buildkit_kept0_state", OLD)
     assert prune(keep_volumes="buildx_buildkit_kept*") == [
@@ -271,7 +271,7 @@ def test_networks_that_no_container_has_go_whatever_their_names(prune, engine):
     for number, name in enumerate(("a  b", "*", "awaited by a *", "used"), start=1):
         engine.add("network", str(number), OLD, name=name)
     engine.add("network", "5", OLD, name="kept", labels=KEPT)
-    # One that has not started has the name of its network only.
+    # A container that has not started has only the name of its network.
     engine.add("container", "c", YOUNG, image="i", networks=["awaited by a *"], is_started=False)
     engine.add("container", "d", YOUNG, image="i", networks=["4"])
     assert prune() == [f"removed network a  b (created {OLD})", f"removed network * (created {OLD})"]
@@ -321,7 +321,7 @@ def test_fifty_thousand_objects_take_less_than_a_minute(start, kind, words, opti
     assert f"docker {kind} rm {options}50000" in lines
 
 
-# One of each kind.
+# One object of each kind.
 REMOVED = [
     f"removed container e2e (created {OLD})",
     f"removed network net (created {OLD})",
@@ -353,12 +353,12 @@ HARMLESS = {
     "volume inspect --format {{or": "get v: no such volume",
     "volume rm": "remove v: volume is in use - [c]",
 }
-# What stays for a failure of something else: the containers decide what is in use.
+# Kinds that stay after a failure for containers, which decide what is in use.
 UNKNOWN = {"container ls": {"network", "image"}, "container inspect": {"image"}}
 
 
 def stays(line: str, command: str, others: Iterable[str] = ()) -> bool:
-    """Whether a line reports what a failing command leaves."""
+    """Return whether a line is about an object that stays because a command fails."""
     return line.split()[1] in {command.split(maxsplit=1)[0], *others}
 
 

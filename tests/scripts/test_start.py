@@ -1,4 +1,4 @@
-"""``start.sh``: the flags of the engine that only its node can tell."""
+"""``start.sh``: the flags of the engine that depend on its node."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def start_engine(start, *flags: str, **options: Any) -> list[str]:
 
 
 def test_the_entrypoint_adds_no_listeners(start):
-    """With this word first, it adds no flags and checks no certificates of its own."""
+    """With ``dockerd`` as the first word, it adds no flags and checks no certificates of its own."""
     lines = start_engine(start, "--tls=false")
     assert "dockerd" in lines
     assert lines.index("dockerd") < lines.index("--tls=false")

@@ -79,9 +79,9 @@ def test_what_was_resolved_can_be_read_back(chart, volume):
         ("docker:29.9.3-dind", "docker:29.9.3-cli"),
         ("docker:dind", "docker:cli"),
         ("registry.example:5000/mirror/docker:28-dind-alpine3.20", "registry.example:5000/mirror/docker:28-cli-alpine3.20"),
-        # The digest is the engine's only.
+        # The digest belongs to the engine's image only.
         (f"docker:29.9.3-dind@sha256:{'0' * 64}", "docker:29.9.3-cli"),
-        # Without it in the tag, the engine's image has a client too.
+        # Without "dind" in the tag, it is the engine's image, which contains a client too.
         (f"docker@sha256:{'0' * 64}", f"docker@sha256:{'0' * 64}"),
         ("registry.example:5000/engine", "registry.example:5000/engine"),
         ("registry.example/engine:29", "registry.example/engine:29"),
@@ -206,7 +206,7 @@ def test_a_pod_template_has_all_that_connect_gives(chart, volume):
     assert template["spec"]["volumes"] == connected["spec"]["volumes"]
     (container,) = template["spec"]["containers"]
     assert container.items() <= container_of(manifest).items()
-    # A copy at each call, to be changed freely.
+    # Each call returns a copy, which can be changed freely.
     template["metadata"]["labels"].clear()
     assert daemon.client().pod_template(container="build")["metadata"]["labels"]
 
@@ -360,7 +360,7 @@ def test_a_volume_elsewhere_is_rejected(chart, volume):
 
 
 class OwnVolume:
-    """A volume of a user: no class of this library."""
+    """A user's own volume, not a class of this library."""
 
     def __init__(self, scope: Chart, hostname: str | None = None) -> None:
         self.storage = Size.gibibytes(10)
@@ -395,7 +395,7 @@ def test_a_patch_that_breaks_the_lock_or_the_drain_is_rejected(tmp_path, patched
 
 
 def test_containers_that_open_the_data_root_unprivileged_are_not_relabelled(chart, find, volume):
-    """On SELinux a runtime relabels every file of a volume when an unprivileged container starts."""
+    """Under SELinux, a runtime relabels every file of a volume when an unprivileged container starts."""
     DindDaemon(chart, "docker-dind", volume=volume)
     pod = find("Deployment")["spec"]["template"]["spec"]
     containers = [
@@ -448,7 +448,7 @@ def test_pod_options_are_overridden_one_by_one(chart, volume):
 
 
 def pod_templates(chart: Chart) -> dict[tuple[str, str], Any]:
-    """The pod template of each workload, by its kind and its name without a checksum."""
+    """Return the pod template of each workload, by its kind and its name without a checksum."""
     templates = {}
     for manifest in chart.to_json():
         spec = manifest.get("spec", {})

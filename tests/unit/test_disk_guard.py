@@ -31,18 +31,18 @@ def test_the_disk_guard_has_the_socket_of_the_engine_and_no_other_rights(pod):
     assert {mount["mountPath"] for mount in guard["volumeMounts"]} == {"/etc/dindcache", "/var/lib/docker/", "/run/dindcache"}
     assert all(mount["readOnly"] for mount in guard["volumeMounts"])
     assert not guard.keys() & {"ports", "lifecycle", "startupProbe", "livenessProbe", "readinessProbe"}
-    # The pod's log is the engine's.
+    # By default, the pod's log is that of the engine.
     assert template["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"] == engine["name"]
 
 
-# The ages in seconds, and how precise and how late the record of use is.
+# The ages in seconds, and the precision and the delay of the record of use.
 @pytest.mark.parametrize(
     ("job", "ages", "precision", "delay"),
     [
         (Duration.hours(2), "604800 86400 7200", "600", "60"),
         (Duration.days(2), "604800 172800 172800", "600", "60"),
         (Duration.days(30), "2592000 2592000 2592000", "600", "60"),
-        # No age of what is removed is much shorter than what is recorded.
+        # The record is more precise than the shortest age.
         (Duration.minutes(10), "604800 86400 600", "50", "5"),
         (Duration.seconds(1), "604800 86400 1", "0", "0"),
     ],

@@ -229,8 +229,8 @@ def test_a_flag_that_something_else_sets_is_rejected(chart, volume, flag, messag
 @pytest.mark.parametrize("what", ["http_proxy", "https_proxy"])
 @pytest.mark.parametrize("proxy", ["http://user:secret@proxy.example:3128", "https://secret@proxy.example"])
 def test_the_password_of_a_proxy_belongs_into_a_secret(what, proxy):
-    """A ConfigMap and Git have no secret, and an error repeats none."""
-    with pytest.raises(ValueError, match=f"{what} must have no user and no password, .* name that in proxy_secret") as rejected:
+    """No password is in a ConfigMap or in Git, and no error repeats one."""
+    with pytest.raises(ValueError, match=f"{what} must have no user and no password: .* name it in proxy_secret") as rejected:
         Engine(**{what: proxy})
     assert "secret@" not in str(rejected.value)
 

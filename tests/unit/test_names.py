@@ -35,7 +35,7 @@ def test_every_object_of_every_construct_is_reserved(tls):
     created = set()
     for manifest in chart.to_json():
         kind, metadata = manifest["kind"], manifest["metadata"]
-        if kind != "Job":  # its name is a checksum of what it applies
+        if kind != "Job":  # its name contains a checksum of everything that it applies
             created.add((kind, metadata.get("namespace", ""), metadata["name"]))
     assert created
     assert created <= set(reserved(app))

@@ -1,4 +1,4 @@
-"""Every prop of every public class rejects a value of every wrong type, where it was written and with nothing created."""
+"""Every prop of every public class rejects a value of every wrong type at the call, and then creates nothing."""
 
 import inspect
 import re
@@ -30,7 +30,7 @@ def daemon(chart: Chart, id: str = "docker") -> DindDaemon:
     return DindDaemon(chart, id, volume=ClaimedVolume(chart, f"{id}-data", storage=Size.gibibytes(50)), tls=NoTls())
 
 
-# The required props of each class that has some.
+# The required props of each class that has any.
 REQUIRED: dict[str, Callable[[Chart], dict[str, Any]]] = {
     "AddressPool": lambda _: {"base": "172.30.0.0/16"},
     "BuildNamespace": lambda _: {"name": "ci"},
@@ -47,7 +47,7 @@ REQUIRED: dict[str, Callable[[Chart], dict[str, Any]]] = {
     "PruneSchedule": lambda chart: {"daemon": daemon(chart), "schedule": Cron.weekly()},
     "Ulimit": lambda _: {"soft": 1, "hard": 2},
 }
-# A value of each type that a user could mix up, those of our own included.
+# A value of each type that a user could mix up, including our own types.
 VALUES: list[Any] = [
     "50Gi",
     0,
@@ -77,13 +77,13 @@ VALUES: list[Any] = [
 
 
 def props(found: type) -> dict[str, Any]:
-    """The props of a class and their types."""
+    """Return the props of a class and their types."""
     hints = get_type_hints(inspect.getattr_static(found, "__init__"))
     return {name: hint for name, hint in hints.items() if name not in {"return", "scope"}}
 
 
 def accepts(hint: Any, value: Any) -> bool:
-    """Whether a value has the type of a prop, by the rules of a type checker."""
+    """Return whether a value has the type of a prop, by the rules of a type checker."""
     kind, arguments = get_origin(hint) or hint, get_args(hint)
     if NoneType in arguments:
         return value is None or accepts(arguments[0], value)

@@ -79,7 +79,7 @@ def test_an_age_that_does_not_fit_is_rejected(chart, daemon, arguments, message)
     PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.weekly(), unused_for=Duration.hours(2))
 
 
-# Each was tried with Engine 27, 28 and 29: `docker images --all --filter reference=`, with images of such names.
+# Each was tried in Engine 27, 28 and 29 with `docker images --all --filter reference=` and images of such names.
 @pytest.mark.parametrize(
     "pattern",
     [
@@ -96,7 +96,7 @@ def test_a_pattern_that_an_image_can_match_is_accepted(pattern):
     "pattern",
     [
         *("", "app:1 other", "app[1]", "app{1,2}", "https://registry.example/x?y=z", "-x", "_x", "x-", "x..y", "app//x"),
-        # Names are shown without these, and have no upper-case letters after the registry.
+        # Names are shown without these prefixes, and have no upper-case letters after the registry.
         *("docker.io/library/busybox", "docker.io/team/app", "index.docker.io/team/app", "library/postgres", "Postgres", "a/B"),
         *("app:", "app/", "/app", "app:1:2", "app:-1", "app@", "app@md5:1", "app:1@sha256:*"),
     ],
@@ -108,7 +108,7 @@ def test_a_pattern_that_no_image_can_match_is_rejected(pattern):
 
 def test_patterns_of_volumes():
     assert Retention(volumes=["maven-*", "??", "*", "db.1"]).environment["KEEP_VOLUMES"] == "maven-* ?? * db.1"
-    # A name has two characters or more.
+    # A name has at least two characters.
     for pattern in ("", "a", "?", "a b", "-a", "a/b", "[ab]c"):
         with pytest.raises(ValueError, match="volumes must be the name of a volume, .* got "):
             Retention(volumes=[pattern])

@@ -61,7 +61,7 @@ def job_of(chart: Chart) -> Any:
 
 
 def templates(chart: Chart) -> list[Any]:
-    """The pod templates of the Job and the CronJob that issue certificates."""
+    """Return the pod templates of the Job and the CronJob that issue certificates."""
     (cron_job,) = of_kind(chart, "CronJob")
     return [job_of(chart)["spec"]["template"], cron_job["spec"]["jobTemplate"]["spec"]["template"]]
 
@@ -145,12 +145,12 @@ def test_a_daemon_with_certificates_has_no_listener_without_them(chart, find, vo
         "--tlscert=/certs/server/cert.pem",
         "--tlskey=/certs/server/key.pem",
     ]
-    # Without one of them the pod does not start.
+    # The pod does not start if one of them is missing.
     assert {item["path"] for item in server_secret(find)["items"]} == {"ca.pem", "cert.pem", "key.pem"}
     assert "optional" not in server_secret(find)
 
 
-# Every input of the Job: a daemon with another value than its default, by the prop that differs.
+# Every input of the Job: a daemon with a value other than the default, by the prop.
 OF_THE_WAY: dict[str, Any] = {
     "client_namespaces": ["builds"],
     "names": ["docker.example"],
@@ -262,7 +262,7 @@ def test_predecessors_are_ended_by_the_state_that_is_applied_last(chart, find, v
 def test_only_the_hourly_job_has_a_deadline(chart, find, volume):
     DindDaemon(chart, "docker-dind", volume=volume)
     assert "activeDeadlineSeconds" not in job_of(chart)["spec"]
-    # One that hangs would keep the CronJob from starting the next one.
+    # A run that hangs would keep the CronJob from starting the next one.
     assert find("CronJob")["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"] == 3600
     assert find("CronJob")["spec"]["concurrencyPolicy"] == "Forbid"
 
@@ -428,8 +428,8 @@ def test_a_way_rejects_bad_values(tls, message):
 
 
 def renewals(way: Callable[..., Tls], *pairs: tuple[Duration, Duration]) -> list[tuple[Tls, str]]:
-    """Pairs of a lifetime and a renewal before its end that do not leave the daemon 24.67 h on both sides."""
-    message = "renew_before must be longer than 24.6667 h, .* as much shorter than the lifetime of {:g} h, got {:g} h"
+    """Return pairs of a lifetime and a renewal before its end that do not leave the daemon 24.67 h on both sides."""
+    message = "renew_before must be longer than 24.6667 h, .* shorter than the lifetime of {:g} h by as much, got {:g} h"
     return [
         (way(lifetime=lifetime, renew_before=renew), message.format(lifetime.to_hours(), renew.to_hours()))
         for lifetime, renew in pairs
