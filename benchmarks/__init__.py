@@ -1,1 +1,1 @@
-"""What is measured, and with what."""
+"""Benchmarks, and the results that the docs quote."""

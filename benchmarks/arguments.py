@@ -1,14 +1,14 @@
-"""What the benchmarks on a cluster are told on their command line."""
+"""Command-line arguments of the benchmarks that run on a cluster."""
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 
 def parser(description: str | None, results: str) -> ArgumentParser:
-    """Of the cluster, its mirror and where the results go.
+    """Return a parser of the cluster, its mirror and the directory for results.
 
-    :param description: of the benchmark
-    :param results: which files it writes
+    :param description: Description of the benchmark
+    :param results: Names of the files that it writes
     """
     made = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
     made.add_argument("kubeconfig")

@@ -1,4 +1,4 @@
-"""An app that makes the objects of dist/ straight from ``cdk8s_plus_27.k8s``: ``python -m benchmarks.bare`` prints it.
+"""An app that creates the objects of dist/ directly with ``cdk8s_plus_27.k8s``: ``python -m benchmarks.bare`` prints it.
 
 ``benchmarks/synth.py`` compares ``main.py`` with it.
 """
@@ -22,7 +22,7 @@ chart = Chart(app, "docker-cache", disable_resource_name_hashes=True)
 
 
 def app() -> str:
-    """The app's source."""
+    """Return the source of the app."""
     calls = []
     for number, manifest in enumerate(yaml.safe_load_all(DIST.read_text())):
         kind = f"Kube{manifest.pop('kind')}"

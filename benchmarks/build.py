@@ -1,12 +1,12 @@
-"""How long a CI job that builds and pushes an image takes, by the ways there are to do it.
+"""Compare the times of a CI job that builds and pushes an image, for several ways to build.
 
-``python -m benchmarks.build KUBECONFIG [REGISTRY_MIRROR] [--rounds N]``: the ways in turn within each round, on one cluster,
-from the same sources, to the same registry; jobs run on another node than the daemon. A round builds each of
-``benchmarks/projects`` from nothing and then as on a Monday, after what a way's schedule removed over the weekend. The base
-image, which stands for that of a language, is made of ``busybox`` and pushed to a registry in the cluster, so that no line to
-the internet is measured.
+``python -m benchmarks.build KUBECONFIG [REGISTRY_MIRROR] [--rounds N]``: each round runs the ways one after
+another, on one cluster, with the same sources and the same registry. Jobs run on a different node than the daemon. A round
+builds each of ``benchmarks/projects`` without a cache, and then as on a Monday, after the scheduled prune of the weekend. The
+base image, which represents that of a language, is built on ``busybox`` and pushed to a registry in the cluster, so that the
+times do not include an internet connection.
 
-Prints tables, and writes each job's times to ``results/build.json`` and a plot to ``results/build.svg``.
+Prints tables. Writes the times of each job to ``results/build.json``; ``make golden`` draws the plot.
 """
 
 import json
@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks import arguments
 from benchmarks.job import Job
 from benchmarks.plot import svg
-from benchmarks.ways import NAMESPACE, Way, Ways
+from benchmarks.ways import NAMESPACE, TITLES, Way, Ways
 from tests.framework.cluster import Cluster
 from tests.framework.site import new_site
 from tests.framework.support import support
@@ -31,12 +31,12 @@ AT_ONCE = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What is measured of a way, in this order within a round.
+    """A measurement of a way. A round runs the steps in this order.
 
-    :param project: a directory of ``benchmarks/projects``
-    :param change: a key of ``job.CHANGES``
-    :param monday: whether the way's schedule ran just before; those in the week are for the ways that have one, and the first
-    :param jobs: that do it at once
+    :param project: Directory in ``benchmarks/projects``
+    :param change: Key of ``job.CHANGES``
+    :param monday: Whether the scheduled prune of the way runs just before the step
+    :param jobs: Number of simultaneous jobs
     """
 
     project: str
@@ -45,12 +45,12 @@ class Step:
     jobs: int = 1
 
     def __str__(self) -> str:
-        """As the tables have it."""
+        """Return the label of the step in the tables."""
         what = f"{self.change}, {self.jobs} jobs at once" if self.jobs > 1 else self.change
         return what if self.monday or self.change == "first build" else f"{what}, in the week"
 
     def is_for(self, way: Way) -> bool:
-        """Whether it differs from the other steps of this way."""
+        """Return whether the step differs from the other steps of this way."""
         return self.monday or self.change == "first build" or way.weekend is not None
 
 
@@ -60,7 +60,7 @@ STEPS = [
     Step(project="app", change="one source changed"),
     Step(project="app", change="one source changed", monday=False),
     Step(project="app", change="one source changed", jobs=AT_ONCE),
-    Step(project="app", change="a dependency changed"),  # the last: a cache in the registry is the last job's
+    Step(project="app", change="a dependency changed"),  # the last, since a cache in the registry is that of the last job
     *(
         Step(project=project, change=change, monday=change != "first build")
         for project in ("multistage", "cachemount")
@@ -70,13 +70,13 @@ STEPS = [
 
 
 def in_turn(ways: Sequence[str], number: int) -> list[str]:
-    """The ways in a round's order: each is first once in as many rounds as there are ways."""
+    """Return the order of the ways in a round: another way is first in each round."""
     first = number % len(ways)
     return [*ways[first:], *ways[:first]]
 
 
 class Progress:
-    """A bar on standard error."""
+    """A progress bar on standard error."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -84,7 +84,7 @@ class Progress:
         self._begin = time.monotonic()
 
     def show(self, what: str) -> None:
-        """Say what is next."""
+        """Show the next step."""
         part = self._done / self._total
         left = f"{(time.monotonic() - self._begin) * (1 / part - 1) / 60:.0f} min left" if part else ""
         bar = f"{'#' * round(part * 30):30}"
@@ -93,7 +93,7 @@ class Progress:
 
 
 def one_round(number: int, ways: dict[str, Way], progress: Progress, cluster: Cluster) -> Iterator[dict[str, Any]]:
-    """Every step of every way."""
+    """Run every step of every way."""
     for name in in_turn(list(ways), number):
         way = ways[name]
         way.empty()
@@ -114,13 +114,13 @@ def one_round(number: int, ways: dict[str, Way], progress: Progress, cluster: Cl
 
 
 def seconds(runs: list[dict[str, Any]], project: str, step: Step | str, way: str) -> list[float]:
-    """A step's time in each round; of several jobs the last one's, for which the others' users wait too."""
+    """Return the time of a step in each round. Of simultaneous jobs, the slowest counts."""
     found = [run for run in runs if (run["project"], run["step"], run["way"]) == (project, str(step), way)]
     return [max(job["job"] for job in run["jobs"]) for run in found]
 
 
 def tables(runs: list[dict[str, Any]], ways: Sequence[str]) -> str:
-    """Seconds by project, disk, and where the time of a job goes."""
+    """Return tables of the seconds of each project, the disk space, and the parts of a job."""
     lines = []
     for project in dict.fromkeys(step.project for step in STEPS):
         lines += ["", f"| {project}, s: median (minimum to maximum) | {' | '.join(ways)} |", f"| --- |{' --- |' * len(ways)}"]
@@ -146,9 +146,19 @@ def _range(values: list[float], digits: int = 1) -> str:
     return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
+def plot(runs: list[dict[str, Any]]) -> str:
+    """Return the plot of the times of ``app``."""
+    groups: dict[str, dict[str, list[float]]] = {}
+    for step in (step for step in STEPS if step.project == "app"):
+        found = {title: seconds(runs, "app", step, key) for key, title in TITLES.items()}
+        groups[str(step)] = {title: values for title, values in found.items() if values}
+    rounds = len({run["round"] for run in runs})
+    return svg(f"A job that builds and pushes: seconds, median of {rounds}, with the fastest and the slowest", groups)
+
+
 def main() -> None:
     """Run the rounds."""
-    parser = arguments.parser(__doc__, "build.json and build.svg")
+    parser = arguments.parser(__doc__, "build.json")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     given = parser.parse_args()
     cluster = Cluster(given.kubeconfig, given.registry_mirror)
@@ -160,18 +170,11 @@ def main() -> None:
         progress = Progress(given.rounds * sum(step.is_for(way) for step in STEPS for way in ways.values()))
         for number in range(given.rounds):
             runs += one_round(number, ways, progress, cluster)
-            # What was measured is there, whatever the next round meets.
+            # Keep these results if the next round fails.
             (given.results / "build.json").write_text(json.dumps(runs, indent=1) + "\n")
     print(file=sys.stderr)
-    steps = {str(step): step for step in STEPS if step.project == "app"}
-    groups = {
-        name: {way.title: seconds(runs, "app", step, key) for key, way in ways.items() if step.is_for(way)}
-        for name, step in steps.items()
-    }
-    title = f"A job that builds and pushes: seconds, median of {given.rounds}, from the fastest to the slowest"
-    (given.results / "build.svg").write_text(svg(title, groups))
-    for key, way in ways.items():
-        print(f"{key}: {way.title}")
+    for key in ways:
+        print(f"{key}: {TITLES[key]}")
     print(tables(runs, list(ways)))
 
 

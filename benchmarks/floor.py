@@ -1,10 +1,10 @@
-"""A job of ours beside the floor: the same build on the warm daemon's own socket, with no network, no TLS and no template.
+"""Compare a job with the floor: the same build on the socket of the warm daemon, without network, TLS and template.
 
-``python -m benchmarks.floor KUBECONFIG [REGISTRY_MIRROR] [--pairs N]``: ``benchmarks/projects/app``, one source changed and
-pushed, in turn, on one daemon, ours from another node. Jobs that follow each other meet the same noise, which on a busy machine
-is more than what is looked for here.
+``python -m benchmarks.floor KUBECONFIG [REGISTRY_MIRROR] [--pairs N]``: build and push ``benchmarks/projects/app`` with
+one source changed, alternately, on one daemon; the job runs on another node. Consecutive jobs see the same noise, which on a
+busy machine exceeds the difference to be measured.
 
-Prints where the time goes and whether the bound holds, and fails when it does not. Writes each job to ``results/floor.json``.
+Prints the parts of the time and whether the bound holds, and fails if it does not. Writes each job to ``results/floor.json``.
 """
 
 import json
@@ -28,7 +28,7 @@ TARGET = 1.10
 
 
 def table(jobs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """The medians of the jobs and of their parts, and the ratio."""
+    """Return the medians of the jobs and of their parts, and the ratio."""
     rows = {way: [{**job["parts"], "the job": job["job"]} for job in jobs[way]] for way in (OURS, FLOOR)}
     lines = [f"| s, median of {len(rows[OURS])} | {OURS} | {FLOOR} |", "| --- | --- | --- |"]
     for what in rows[OURS][0]:
@@ -39,7 +39,7 @@ def table(jobs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 
 
 def ratio(jobs: Mapping[str, Sequence[Mapping[str, Any]]]) -> float:
-    """Of the medians."""
+    """Return the ratio of the medians."""
     ours, floor = (median(job["job"] for job in jobs[way]) for way in (OURS, FLOOR))
     return float(ours / floor)
 
@@ -57,7 +57,7 @@ def main() -> int:
             for name in in_turn([OURS, FLOOR], number):
                 job = Job(project="app", change="one source changed", stamp=f"p{number}-{name}")
                 ((times, _),) = ways[name].at_once([job])
-                if number:  # the first builds what is cached then
+                if number:  # the first build fills the cache
                     jobs[name].append(asdict(times))
     given.results.mkdir(exist_ok=True)
     (given.results / "floor.json").write_text(json.dumps(jobs, indent=1) + "\n")

@@ -1,6 +1,6 @@
-"""The two image stores by what CI jobs do all day: ``python -m benchmarks.image_store KUBECONFIG [REGISTRY_MIRROR]``.
+"""Compare the two image stores of the engine: ``python -m benchmarks.image_store KUBECONFIG [REGISTRY_MIRROR]``.
 
-Two daemons on one node, the same sources, in turn within each round; the client on another node, through the Service. The
+Two daemons on one node build the same sources, one after the other in each round. The client is on another node. The
 Dockerfile below was fixed before the first measurement. Prints a table of medians in seconds and writes the runs as JSON.
 """
 
@@ -31,14 +31,14 @@ cat >Dockerfile <<'EOF'
 
 
 def seconds(client: Client, script: str) -> float:
-    """How long a script took in the client's pod."""
+    """Return the seconds that a script takes in the pod of the client."""
     start = time.perf_counter()
     client.sh(script)
     return time.perf_counter() - start
 
 
 def measure(site: Site, client: Client, name: str, number: int) -> dict[str, float]:
-    """One round of one daemon, from an empty cache on."""
+    """Run one round with one daemon, starting with an empty cache."""
     image = f"{REGISTRY}/bench-{name}:{number}"
     build = f"docker build -q -t {image} /tmp/app >/dev/null"
     change = "date >>/tmp/app/source; cat /proc/uptime >>/tmp/app/source"
@@ -60,7 +60,7 @@ def measure(site: Site, client: Client, name: str, number: int) -> dict[str, flo
 
 
 def rounds(site: Site) -> dict[str, list[dict[str, float]]]:
-    """All rounds, by the image store."""
+    """Run all rounds, and return the results by image store."""
     clients = {}
     for store in ImageStore:
         daemon = site.daemon(store.value, engine=Engine(image_store=store))

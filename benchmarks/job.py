@@ -1,4 +1,4 @@
-"""A CI job of the benchmark as one shell script, and how long its parts took."""
+"""A CI job of the benchmark as one shell script, and the times of its parts."""
 
 import json
 from collections.abc import Iterable
@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 
 PROJECTS = Path(__file__).parent / "projects"
-# Where a pod has the projects, of which each job takes a copy, as it would clone its own.
+# Directory of the projects in a pod. Each job copies its project, as a CI job clones it.
 BUILDS = "/tmp/builds"  # noqa: S108 - of a pod
-# The clock of all pods of a node; BusyBox has none with fractions besides.
+# A clock that all pods of a node share. BusyBox has no other with fractions of a second.
 MARK = "mark() { echo \"@ $1 $(cut -d' ' -f1 /proc/uptime)\"; }"
 CHANGES = {
     "first build": ":",
@@ -23,9 +23,9 @@ CHANGES = {
 class Job:
     """One build of a project with one change, pushed.
 
-    :param project: a directory of ``benchmarks/projects``
-    :param change: a key of ``CHANGES``
-    :param stamp: what no other job has
+    :param project: Directory in ``benchmarks/projects``
+    :param change: Key of ``CHANGES``
+    :param stamp: Unique text
     """
 
     project: str
@@ -33,8 +33,8 @@ class Job:
     stamp: str
 
     def script(self, steps: str) -> str:
-        """The job with these steps between its marks ``begin`` and ``end``."""
-        # A home of its own, or the client sends only what changed since the job before it: a job's pod is new.
+        """Return the script of the job, with these steps between its marks ``begin`` and ``end``."""
+        # A new HOME, as in the pod of a CI job. Otherwise the client sends only the changes since the previous job.
         return f"""set -eu
             {MARK}
             export HOME=$(mktemp -d) BUILDKIT_PROGRESS=rawjson
@@ -49,10 +49,10 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Times:
-    """Seconds.
+    """Times of a job, in seconds.
 
-    :param job: all of it, with the wait for its daemon
-    :param parts: that follow each other, so that they add up to the job
+    :param job: Time of the whole job, including the wait for its daemon
+    :param parts: Times of its consecutive parts, whose sum is the time of the job
     """
 
     job: float
@@ -60,23 +60,22 @@ class Times:
 
 
 def projects() -> str:
-    """A script that writes the projects with their sources."""
+    """Return a script that writes the projects with their sources."""
     lines = [f"mkdir -p {BUILDS}"]
     for path in sorted(PROJECTS.rglob("*")):
         target = f"{BUILDS}/{path.relative_to(PROJECTS)}"
         lines += [f"mkdir -p {target}"] if path.is_dir() else [f"cat >{target} <<'END_OF_FILE'\n{path.read_text()}END_OF_FILE"]
     lines += [f"chmod +x {BUILDS}/base/install-dependencies {BUILDS}/base/compile"]
-    # What is one project's is no other's, or its first build would find the other's layers.
+    # Each project has its own files. Otherwise its first build would find layers of another project.
     for seed, name in enumerate(("app", "multistage", "cachemount"), start=2):
         lines += [f"sh {BUILDS}/sources.sh {BUILDS}/{name} {BUILDS}/base/generate.awk {seed}"]
     return "\n".join(lines)
 
 
 def read(output: str) -> Times:
-    """The times of a job from all that it printed.
+    """Return the times of a job from its output.
 
-    Its marks are in their order: ``begin``, ``build``, ``push`` where that is a command of its own, ``pushed``, ``end``.
-    A push that the build does itself is a step of it.
+    The order of the marks is ``begin``, ``build``, ``push`` if that is a separate command, ``pushed``, ``end``.
     """
     marks: dict[str, float] = {}
     steps: dict[str, tuple[str, float, float]] = {}
@@ -109,7 +108,7 @@ def read(output: str) -> Times:
 
 
 def _seconds(time: str) -> float:
-    # With nanoseconds, of which Python 3.10 reads no more than six digits, and only as many.
+    # Python 3.10 parses only fractions of exactly six digits.
     date, _, fraction = time.removesuffix("Z").partition(".")
     return datetime.fromisoformat(f"{date}+00:00").timestamp() + float(f"0.{fraction or 0}")
 

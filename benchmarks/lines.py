@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 from benchmarks.plot import COLOURS, STYLE, document
 
 LEFT, WIDTH, HEIGHT, RIGHT, HEAD, FOOT = 70, 640, 190, 120, 40, 30
-# Line by line another pattern: where they lie on each other, each is seen.
+# A pattern for each line, so that lines on top of each other stay visible.
 DASHES = ("none", "7 3", "2 3")
 LINES = """.line { fill: none; stroke-width: 2 } .axis { fill: none; stroke: #59636e }
     .limit { stroke: #59636e; stroke-dasharray: 1 4 }
@@ -16,12 +16,12 @@ LINES = """.line { fill: none; stroke-width: 2 } .axis { fill: none; stroke: #59
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """Lines on one scale, from 0 up.
+    """Lines on one scale, which starts at 0.
 
-    :param heading: what they show, with the unit
-    :param top: where the scale ends
-    :param lines: by a line's label its points, a day and a value each
-    :param limits: by a label a value to compare with
+    :param heading: Meaning of the lines, with the unit
+    :param top: End of the scale
+    :param lines: Points of each line, by label. A point is a day and a value
+    :param limits: Values for comparison, by label
     """
 
     heading: str
@@ -31,7 +31,7 @@ class Panel:
 
 
 def svg(title: str, days: int, panels: Sequence[Panel]) -> str:
-    """The plot's text; the first panel's lines are explained for all."""
+    """Return the plot. The legend of the first panel applies to all panels."""
     body = [f'<text class="head" x="12" y="22">{escape(title)}</text>']
     for number, label in enumerate(panels[0].lines):
         x = LEFT + number * WIDTH / len(panels[0].lines)

@@ -1,18 +1,18 @@
-"""A month in an hour: the same builds with three policies for the disk, each with a daemon and a small disk of its own.
+"""Run a month of builds in an hour, with three policies for disk space, each with its own daemon and small disk.
 
 ``python -m benchmarks.month KUBECONFIG [REGISTRY_MIRROR] [--days N] [--day SECONDS] [--seed N]``: the builds of ``trace.py``.
-The policies, side by side:
+The policies run at the same time:
 
 - article: the article's manifests, whose CronJob runs ``docker system prune -af`` on Sunday night;
-- ours: a daemon with our defaults, whose CronJob prunes on Sunday night;
-- never: the article's manifests without the CronJob, and with an engine that collects nothing.
+- ours: a daemon with the default options, whose CronJob prunes on Sunday night;
+- never: the article's manifests without the CronJob, and with an engine that never collects build cache.
 
-A day takes seconds, so what our defaults say in days is said in as many short ones: how long an image or a part of the build
-cache is unused. Not so what goes by a clock of its own: the engine collects at most once a minute, and the relief looks each
-five seconds; to it all is younger than two hours, so that it goes by what is oldest alone. ``LONGEST_JOB`` is these builds'.
+A day takes seconds, so the times without use, which the defaults give in days, are given in these short days. Other clocks do
+not change: the engine collects at most once a minute, and the disk guard checks every five seconds. To the guard, everything
+is younger than two hours, so only the order of use counts. ``LONGEST_JOB`` is that of these builds.
 
-Writes each build and sample to ``results/month.json`` and a plot to ``results/month.svg``. Prints what must hold, and fails
-when it does not.
+Writes each build and sample to ``results/month.json``; ``make golden`` draws the plot. Prints the conditions that must hold,
+and fails if one does not.
 """
 
 import contextlib
@@ -42,17 +42,17 @@ from tests.framework.site import APP, Site, new_site
 from tests.framework.support import REGISTRY, support
 
 DAYS, DAY_SECONDS, SEED = 30, 80, 1
-# As the plot calls them.
+# Labels in the plot.
 POLICIES = {"article": "system prune -af weekly", "ours": "dindcache's defaults", "never": "never prune"}
 DISK_MIB = 1500
 DISK = f"size={DISK_MIB}m"
 SAMPLE_SECONDS = 5
-# Of each daemon: on a busy machine one that requests nothing has next to nothing beside one that does.
+# The same for each daemon: on a busy machine, a daemon without requests gets almost no time next to one with requests.
 REQUEST_MILLIS = 200
 BUILDS = "/tmp/month"  # noqa: S108 - of a pod
 LONGEST_JOB = Duration.seconds(30)
 
-# A base image of 30 MB; a build adds 22 MB, 1.5 MB of them when only its sources are new.
+# A base image of 30 MB. A build adds 22 MB, or 1.5 MB if only its sources changed.
 BASE = """FROM busybox:latest
 COPY generate.awk /
 RUN mkdir /runtime && awk -v seed={seed} -v files=100 -v lines=4600 -v directory=/runtime -f /generate.awk
@@ -68,21 +68,21 @@ RUN cat /source/* | gzip >/program
 """
 BUILD_MIB = 24
 
-# What must hold.
+# Conditions that must hold.
 CACHED = 0.95
-EVICTED_BELOW = 0.15  # of the room that is free: the kubelet's own limit for a disk with images
+EVICTED_BELOW = 0.15  # free part of the disk, the kubelet's own limit for a disk with images
 MAX_USED_MIB = DISK_MIB // 2
-# The engine collects a second after a build, and at most once a minute; then a sample must see it, on a busy machine.
+# The engine collects a second after a build, at most once a minute. Then a sample must see it, even on a busy machine.
 COLLECTED_SECONDS = 75
 
 
 def over_budget(samples: Iterable[tuple[float, float]], ends: Sequence[float]) -> list[float]:
-    """The times at which the build cache was larger than its budget and one build, though it should have been collected.
+    """Return the times at which the build cache exceeded its budget and one build after a collection was due.
 
-    That is when a build had ended at least ``COLLECTED_SECONDS`` before, and every sample since that build was as large.
+    A collection is due when a build ended at least ``COLLECTED_SECONDS`` ago, and every sample since then was as large.
 
-    :param samples: in their order, a time in seconds and what the build cache took, in MiB
-    :param ends: when builds ended, in seconds
+    :param samples: Samples in order: a time in seconds, and the size of the build cache in MiB
+    :param ends: Times at which builds ended, in seconds
     """
     over: list[float] = []
     since: float | None = None
@@ -98,13 +98,13 @@ def over_budget(samples: Iterable[tuple[float, float]], ends: Sequence[float]) -
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A build that was done.
+    """A finished build.
 
-    :param end: in seconds since the month began
-    :param took: in seconds
-    :param cached: how many of its steps were
-    :param could: how many could be
-    :param error: the end of what it printed, where it failed
+    :param end: Time of its end, in seconds since the month began
+    :param took: Duration in seconds
+    :param cached: Number of cached steps
+    :param could: Number of steps that could have been cached
+    :param error: End of its output if it failed
     """
 
     build: Build
@@ -116,7 +116,7 @@ class Built:
 
 
 class Policy:
-    """One of them with its daemon, and a client on another node."""
+    """A policy with its daemon, and a client on another node."""
 
     def __init__(self, site: Site, name: str, day_seconds: int) -> None:
         self._site = site
@@ -129,7 +129,7 @@ class Policy:
         self._day, self._began = 0, time.monotonic()
 
     def set_up(self) -> None:
-        """The daemon, and a client."""
+        """Start the daemon and a client."""
         daemon = self._ours() if self.name == "ours" else self._article()
         self._site.cluster.rollout(self._site.namespace, APP)
         self.client = self._site.client(daemon)
@@ -167,7 +167,7 @@ class Policy:
         return article_daemon(self._site.namespace)
 
     def push_bases(self, bases: int) -> None:
-        """The base images of the month, of which the daemon then has nothing."""
+        """Push the base images of the month, and remove them from the daemon."""
         for base in range(bases):
             image = f"{REGISTRY}/month/base:{base}"
             dockerfile = BASE.format(seed=1000 + base)
@@ -175,7 +175,7 @@ class Policy:
         self.client.sh("docker system prune -af")
 
     def live(self, builds: Sequence[Build], started: float, progress: Progress) -> None:
-        """The month: a day's builds one after another over its day, and the schedule after Sunday's."""
+        """Run the month: the builds of a day are spread over the day, and the prune follows those of Sunday."""
         could = cacheable(builds)
         for day, group in groupby(builds, key=lambda build: build.day):
             today = list(group)
@@ -195,7 +195,7 @@ class Policy:
         return self.ended.wait(max(0.0, moment - time.monotonic()))
 
     def now(self) -> float:
-        """In days of this policy; one that is late has longer days."""
+        """Return the current time in days of this policy. A late policy has longer days."""
         return self._day + min(1.0, (time.monotonic() - self._began) / self._day_seconds)
 
     def _build(self, build: Build, could: int, started: float) -> Built:
@@ -207,7 +207,7 @@ class Policy:
             cd {directory}; cat >Dockerfile <<'END'
 {DOCKERFILE.format(seed=2000 + build.project)}END
             echo {100 * build.project + build.dependencies} >dependencies.lock; echo {build.number} >source/0000
-            # A home of its own, as a job's pod is new.
+            # A new HOME, as in the pod of a CI job.
             export HOME=$(mktemp -d); trap 'rm -rf $HOME' EXIT
             timeout 240 docker build --progress=plain --build-arg BASE={REGISTRY}/month/base:{build.base} \\
                 -t project-{build.project}:{build.number} ."""
@@ -226,7 +226,7 @@ class Policy:
 
 
 class Samples:
-    """What the file systems and our build cache have, every ``SAMPLE_SECONDS``."""
+    """Sizes of the file systems and of our build cache, every ``SAMPLE_SECONDS``."""
 
     def __init__(self, cluster: Cluster, policies: Sequence[Policy], started: float) -> None:
         self._cluster, self._policies, self._started = cluster, policies, started
@@ -235,7 +235,7 @@ class Samples:
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
-        """Take them beside what is done within."""
+        """Take samples while the body runs."""
         with ThreadPoolExecutor(1) as pool:
             taking = pool.submit(self._take)
             try:
@@ -246,13 +246,13 @@ class Samples:
 
     def _take(self) -> None:
         while not self._enough.wait(SAMPLE_SECONDS):
-            # A command that fails on a busy machine is one sample less; the gap is printed.
+            # A command that fails on a busy machine costs one sample. The largest gap is printed.
             with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
                 self.rows += self._sample()
 
     def _sample(self) -> list[dict[str, Any]]:
         directories = " ".join(policy.directory for policy in self._policies)
-        # The kubelet goes by what is available to those who are not root.
+        # The kubelet counts the space that is available to users other than root.
         statistics = self._cluster.on_node(self._cluster.node_names[0], f"stat -f -c '%S %b %a' {directories}").splitlines()
         rows = []
         for policy, line in zip(self._policies, statistics, strict=True):
@@ -267,7 +267,7 @@ class Samples:
 
 
 def holds(builts: Sequence[Built], samples: Sequence[dict[str, Any]]) -> dict[str, bool]:
-    """What must hold of ours: by what was found, whether it is so."""
+    """Return whether each condition holds for our policy, by a description of the result."""
     mondays = on_mondays(builts)
     rate = rate_of(mondays) or 0.0
     gap = max(later["seconds"] - earlier["seconds"] for earlier, later in pairwise(samples))
@@ -278,39 +278,43 @@ def holds(builts: Sequence[Built], samples: Sequence[dict[str, Any]]) -> dict[st
     over = len(over_budget(caches, [built.end for built in builts]))
     failed = sum(built.error is not None for built in builts)
     return {
-        f"on Mondays after the prune, in {len(mondays)} builds of projects built in the week before, {rate:.1%} of the "
-        f"steps that could be were cached; at least {CACHED:.0%}": rate >= CACHED,
-        f"at each of {len(samples)} samples, at most {gap:.0f} s apart, {free:.1%} of the disk were free; at least "
-        f"{EVICTED_BELOW:.0%}, below which the kubelet evicts": free >= EVICTED_BELOW,
+        f"on Mondays after the prune, in {len(mondays)} builds of projects built in the previous week, {rate:.1%} of the "
+        f"cacheable steps were cached; at least {CACHED:.0%} must be": rate >= CACHED,
+        f"at each of {len(samples)} samples, at most {gap:.0f} s apart, {free:.1%} of the disk was free; at least "
+        f"{EVICTED_BELOW:.0%} must be, since the kubelet evicts pods below": free >= EVICTED_BELOW,
         f"of {len(samples)} samples {above} had a build cache above its budget of {MAX_USED_MIB} MiB (at most: {most} MiB); "
-        f"{over} by more than the {BUILD_MIB} of one build, as all had since a build {COLLECTED_SECONDS} s before": not over,
-        f"of {len(builts)} builds {failed} failed, for lack of room or anything else": not failed,
+        f"{over} of them by more than the {BUILD_MIB} MiB of one build and for {COLLECTED_SECONDS} s after a build": not over,
+        f"of {len(builts)} builds {failed} failed, for lack of space or another reason": not failed,
     }
 
 
 def on_mondays(builts: Sequence[Built]) -> list[Built]:
-    """Those on Mondays, of projects that were built in the week before."""
+    """Return the builds on Mondays, of projects that were built in the previous week."""
     numbers = {build.number for build in of_mondays([built.build for built in builts])}
     return [built for built in builts if built.build.number in numbers]
 
 
 def rate_of(builts: Iterable[Built]) -> float | None:
-    """Their steps that were cached of those that could be; None where none could."""
+    """Return the ratio of cached to cacheable steps, or None if no step was cacheable."""
     numbers = [(built.cached, built.could) for built in builts]
     return hit_rate((cached for cached, _ in numbers), (could for _, could in numbers))
 
 
-def plot(days: int, builts: dict[str, list[Built]], samples: Sequence[dict[str, Any]]) -> str:
-    """Both over the month."""
+def plot(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the plot of cached steps and disk space over the month."""
     rates: dict[str, list[tuple[float, float]]] = {}
-    for name, of_policy in builts.items():
-        by_day = [(day, rate_of(today)) for day, today in groupby(of_policy, key=lambda built: built.build.day)]
-        rates[POLICIES[name]] = [(day + 0.5, 100 * rate) for day, rate in by_day if rate is not None]
-    used = {
-        title: [(row["day"], row["used, MiB"]) for row in samples if row["policy"] == name] for name, title in POLICIES.items()
-    }
+    used: dict[str, list[tuple[float, float]]] = {}
+    for name, title in POLICIES.items():
+        of_policy = [row for row in rows if row.get("policy") == name]
+        by_day = groupby((row for row in of_policy if "build" in row), key=lambda row: row["build"]["day"])
+        for day, group in by_day:
+            builds = list(group)
+            rate = hit_rate((row["cached"] for row in builds), (row["could"] for row in builds))
+            if rate is not None:
+                rates.setdefault(title, []).append((day + 0.5, 100 * rate))
+        used[title] = [(row["day"], row["used, MiB"]) for row in of_policy if "day" in row]
     panels = [
-        Panel(heading="steps cached of those that could be, %, of each day's builds", top=100, lines=rates),
+        Panel(heading="cached steps of the day, % of those that could be cached", top=100, lines=rates),
         Panel(
             heading="disk used, MiB",
             top=DISK_MIB,
@@ -318,11 +322,12 @@ def plot(days: int, builts: dict[str, list[Built]], samples: Sequence[dict[str, 
             limits={"full": DISK_MIB, "pods are evicted": DISK_MIB * (1 - EVICTED_BELOW)},
         ),
     ]
+    days = rows[0]["days"]
     return svg(f"{days} days of builds with three policies; day 0 is a Monday", days, panels)
 
 
 def live(cluster: Cluster, builds: Sequence[Build], day_seconds: int) -> tuple[list[Policy], list[dict[str, Any]]]:
-    """The month with each policy; the policies and the samples."""
+    """Run the month with all policies, and return the policies and the samples."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(support(cluster))
         sites = [stack.enter_context(new_site(cluster, f"dindcache-month-{name}")) for name in POLICIES]
@@ -338,18 +343,18 @@ def live(cluster: Cluster, builds: Sequence[Build], day_seconds: int) -> tuple[l
                 for lived in as_completed([pool.submit(policy.live, builds, started, progress) for policy in policies]):
                     lived.result()
             finally:
-                for policy in policies:  # an error or Ctrl-C waits for no month
+                for policy in policies:  # an error or Ctrl-C ends the month
                     policy.ended.set()
     print(file=sys.stderr)
     return policies, samples.rows
 
 
 def main() -> int:
-    """Live the month and write down how it was."""
-    parser = arguments.parser(__doc__, "month.json and month.svg")
+    """Run the month, and write the results."""
+    parser = arguments.parser(__doc__, "month.json")
     parser.add_argument("--days", type=int, default=DAYS, help="at least 8, so that a Monday comes after a prune")
-    parser.add_argument("--day", type=int, default=DAY_SECONDS, help="seconds that a day takes")
-    parser.add_argument("--seed", type=int, default=SEED, help="of the trace")
+    parser.add_argument("--day", type=int, default=DAY_SECONDS, help="length of a day in seconds")
+    parser.add_argument("--seed", type=int, default=SEED, help="seed of the trace")
     given = parser.parse_args()
     if given.days <= WEEK:
         parser.error(f"days must be at least {WEEK + 1}, got {given.days}")
@@ -366,10 +371,9 @@ def main() -> int:
     lines = ",\n".join(json.dumps(row) for row in rows)
     (given.results / "month.json").write_text(f"[\n{lines}\n]\n")
     builts = {policy.name: policy.builts for policy in policies}
-    (given.results / "month.svg").write_text(plot(given.days, builts, samples))
 
-    heads = ["steps cached of those that could be", "on Mondays, projects of the week before", "disk used at most"]
-    print(f"| {given.days} days | {' | '.join(heads)} | builds that failed |")
+    heads = ["cached of cacheable steps", "on Mondays, projects of the previous week", "most disk space used"]
+    print(f"| {given.days} days | {' | '.join(heads)} | failed builds |")
     print("| --- | --- | --- | --- | --- |")
     for name, of_policy in builts.items():
         most = max(row["used, MiB"] for row in samples if row["policy"] == name)
@@ -377,7 +381,7 @@ def main() -> int:
         rates = [f"{rate_of(some) or 0:.1%}" for some in (of_policy, on_mondays(of_policy))]
         cells = [*rates, f"{most} of {DISK_MIB} MiB", f"{failed} of {len(of_policy)}"]
         print(f"| {name} | {' | '.join(cells)} |")
-    print(f"\nthe longest day took, of {given.day} s: {longest}\n")
+    print(f"\nthe longest day, in seconds instead of {given.day}: {longest}\n")
     found = holds(builts["ours"], [row for row in samples if row["policy"] == "ours"])
     for what, is_so in found.items():
         print(f"{'yes' if is_so else 'no'}: {what}")

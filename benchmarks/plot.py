@@ -6,7 +6,7 @@ from statistics import median
 from xml.sax.saxutils import escape
 
 LEFT, WIDTH, RIGHT, BAR, HEAD = 270, 480, 130, 18, 34
-# Okabe and Ito's, which are told apart by most eyes and seen on white and on black.
+# Colours by Okabe and Ito, which most people can tell apart, and which are visible on white and on black.
 COLOURS = ("#e69f00", "#56b4e9", "#cc79a7", "#009e73", "#0072b2", "#888888")
 STYLE = """text { font: 13px system-ui, sans-serif; fill: #1f2328 } .head { font-weight: 600 } .number { fill: #59636e }
     .paper { fill: #ffffff } .range { stroke: #1f2328; stroke-width: 1.5 }
@@ -16,9 +16,9 @@ STYLE = """text { font: 13px system-ui, sans-serif; fill: #1f2328 } .head { font
 
 
 def svg(title: str, groups: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-    """The plot's text, in seconds on one scale.
+    """Return the plot, in seconds on one scale.
 
-    :param groups: a group's heading to its bars: a bar's label to what was measured
+    :param groups: Bars of each group, by heading. A bar has a label and its measurements
     """
     longest = max(max(values) for bars in groups.values() for values in bars.values())
     scale = WIDTH / longest
@@ -43,7 +43,7 @@ def svg(title: str, groups: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
 
 
 def document(title: str, width: int, height: int, style: str, body: Sequence[str]) -> str:
-    """A whole SVG on its paper."""
+    """Return an SVG document with a background."""
     size = f'width="{width}" height="{height}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {size} role="img">'
     paper = f'<rect class="paper" {size} rx="6"/>'

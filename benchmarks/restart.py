@@ -1,7 +1,8 @@
-"""A restart of the article's daemon beside one of ours: ``python -m benchmarks.restart KUBECONFIG [REGISTRY_MIRROR]``.
+"""Compare a restart of the article's daemon with ours: ``python -m benchmarks.restart KUBECONFIG [REGISTRY_MIRROR]``.
 
-How long a pod takes to its first answered request, the gap that a client sees which asks every 100 ms, and how many of 20
-builds in flight a restart fails. Both on the same node, in turn. Prints a table and writes the runs as JSON.
+Measures the time from a pod's start to its first answer, the gap that a client sees that asks every 100 ms, and how many of
+20 running builds a restart fails. Both daemons run on the same node, one after the other. Prints a table, and
+writes the runs as JSON.
 """
 
 import itertools
@@ -29,10 +30,10 @@ ARTICLE = Path(__file__).parent.parent / "tests" / "project" / "article.yaml"
 
 
 def article(site: Site, directory: str) -> list[Any]:
-    """The article's manifests, on this cluster's node and mirror, in a site's namespace."""
+    """Return the article's manifests for this cluster's node and mirror, in the namespace of a site."""
     cluster = site.cluster
     text = ARTICLE.read_text().replace("kube-ops", site.namespace).replace("/mnt/k8s/docker", directory)
-    # Names of the whole cluster, which may have the article's own.
+    # Cluster-wide names, since the cluster can have the article's own objects.
     text = text.replace("docker-pv", f"{site.namespace}.docker-pv").replace("local-volume", f"{site.namespace}.local-volume")
     manifests = list(yaml.safe_load_all(text))
     kinds = {manifest["kind"]: manifest for manifest in manifests}
@@ -45,14 +46,14 @@ def article(site: Site, directory: str) -> list[Any]:
 
 
 def article_daemon(namespace: str) -> DindDaemon:
-    """Stands for the article's daemon, so that clients can be connected to it; none of it is applied."""
+    """Return a model of the article's daemon, to which clients can be connected. It is not applied."""
     chart = Chart(App(), "article", namespace=namespace)
     nowhere = LocalVolume(chart, "data", hostname="any", path="/any", storage=Size.gibibytes(5))
     return DindDaemon(chart, "docker-dind", volume=nowhere, tls=NoTls())
 
 
 class Way:
-    """One of the two, with a client of it on another node."""
+    """One of the two daemons, with a client on another node."""
 
     def __init__(self, site: Site, name: str, manifests: list[Any], daemon: DindDaemon) -> None:
         self.cluster, self.name, self.app, self.manifests = site.cluster, name, daemon.name, manifests
@@ -62,19 +63,19 @@ class Way:
         self.client.sh("docker pull -q busybox")
 
     def apply(self, manifests: list[Any]) -> None:
-        """Give the cluster these objects."""
+        """Apply these objects."""
         self.cluster.kubectl("apply", "-f", "-", stdin=Yaml.stringify(*manifests))
 
     def until_it_serves(self) -> None:
-        """Wait for the first answered request."""
+        """Wait for the first answer."""
         self.client.sh("until docker version >/dev/null 2>&1; do sleep 0.1; done")
 
     def scale(self, replicas: int) -> None:
-        """Start or end the pod."""
+        """Start or stop the pod."""
         self.cluster.kubectl("scale", f"--namespace={NAMESPACE}", f"deployment/{self.app}", f"--replicas={replicas}")
 
     def start(self) -> float:
-        """Seconds from asking for a pod to its first answer."""
+        """Return the seconds from the request for a pod to its first answer."""
         self.scale(0)
         self.cluster.wait(lambda: not self.cluster.pods(NAMESPACE, self.app), "no pod")
         begin = time.perf_counter()
@@ -83,12 +84,12 @@ class Way:
         return time.perf_counter() - begin
 
     def delete(self) -> None:
-        """End the pod as an eviction does."""
+        """Delete the pod as an eviction does."""
         selector = f"--selector=app={self.app}"
         self.cluster.kubectl("delete", "pod", f"--namespace={NAMESPACE}", selector, "--wait=false")
 
     def upgrade(self) -> None:
-        """Another tag of the same engine."""
+        """Change the tag of the engine's image; the engine is the same."""
         for manifest in self.manifests:
             if manifest["kind"] == "Deployment":
                 pod = manifest["spec"]["template"]["spec"]
@@ -98,7 +99,7 @@ class Way:
         self.apply(self.manifests)
 
     def gap(self, restart: Callable[[], None]) -> float:
-        """The longest time between two answers to a client that asks every 100 ms, across a restart."""
+        """Return the longest time between two answers during a restart, for a client that asks every 100 ms."""
         ask = "timeout 1 docker version >/dev/null 2>&1 && cut -d' ' -f1 /proc/uptime"
         asking = self.client.start(f"while [ ! -e /tmp/enough ]; do {ask}; sleep 0.1; done; rm /tmp/enough")
         first = asking.stdout.readline() if asking.stdout else ""
@@ -111,14 +112,14 @@ class Way:
 
         self.cluster.wait(replaced, "another pod", seconds=120)
         self.until_it_serves()
-        time.sleep(1)  # some answers of the new one
+        time.sleep(1)  # some answers of the new engine
         self.client.sh("touch /tmp/enough")
         output, _ = asking.communicate(timeout=30)
         answers = [float(line) for line in [first, *output.splitlines()] if line[:1].isdigit()]
         return max(later - earlier for earlier, later in itertools.pairwise(answers))
 
     def failed_builds(self) -> tuple[int, int]:
-        """Of builds in flight when the pod is deleted, and of as many begun in the half minute after."""
+        """Return the failed builds: of those running when the pod is deleted, and of as many started soon after."""
         self.client.sh(
             """mkdir -p /tmp/slow; cd /tmp/slow
             printf 'FROM busybox\nARG number\nRUN sleep 30; date >built\n' >Dockerfile"""
@@ -136,7 +137,7 @@ class Way:
 
 
 def rounds(site: Site) -> dict[str, list[dict[str, float]]]:
-    """All rounds, by the way."""
+    """Run all rounds, and return the results by daemon."""
     chart = site.chart("ours")
     ours = site.add_daemon(chart, "ours", drain_timeout=Duration.minutes(2))
     ways = [

@@ -1,6 +1,6 @@
-"""What typed constructs cost: ``python main.py`` beside the bare app of ``bare.py``, and many daemons in one chart.
+"""Measure the cost of typed constructs: ``python main.py`` against the bare app of ``bare.py``, and many daemons in one chart.
 
-Whole processes, the two apps in turn, 10 runs each after one that is not counted. ``make bench`` runs it.
+Whole processes are timed, the two apps alternately, with 10 runs each after a warm-up run. ``make bench`` runs it.
 """
 
 import os
@@ -21,14 +21,14 @@ RUNS = 10
 
 
 def run(app: Path, outdir: str) -> float:
-    """Seconds that the app took."""
+    """Return the seconds that the app takes."""
     start = time.perf_counter()
     subprocess.run([sys.executable, app], cwd=ROOT, check=True, env={**os.environ, "CDK8S_OUTDIR": outdir})
     return time.perf_counter() - start
 
 
 def compare() -> None:
-    """Print the two apps' medians and their ratio."""
+    """Print the medians of the two apps and their ratio."""
     with tempfile.TemporaryDirectory() as directory:
         other = Path(directory) / "bare.py"
         other.write_text(bare.app())
@@ -37,7 +37,7 @@ def compare() -> None:
         for number in range(RUNS + 1):
             for app in apps:
                 took = run(app, f"{directory}/dist")
-                if number:  # the first is not counted
+                if number:  # the first run is a warm-up
                     seconds[app].append(took)
     for app in apps:
         low, median, high = min(seconds[app]), statistics.median(seconds[app]), max(seconds[app])
@@ -46,7 +46,7 @@ def compare() -> None:
 
 
 def grow() -> None:
-    """Print the milliseconds that a daemon with its claim takes among more and more of them."""
+    """Print the milliseconds for each daemon with its claim, for growing numbers of them."""
     for number in (10, 100, 1000):
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as outdir:

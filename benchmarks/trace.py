@@ -1,4 +1,4 @@
-"""A month of builds, the same for the same seed, and what a cache that forgets nothing would have of each."""
+"""A month of builds, the same for the same seed, and the steps of each that an unlimited cache would have."""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 MONDAY, WEDNESDAY, SATURDAY, SUNDAY, WEEK = 0, 2, 5, 6, 7
 DAILY, RARE = 5, 24
-# A project that is built rarely has a build on each eighth weekday, on average.
+# A rarely built project has a build on every eighth weekday, on average.
 RARELY = 1 / 8
-# Of all builds, those with other dependencies than the one before.
+# Part of the builds whose dependencies differ from those of the previous build.
 CHANGED = 1 / 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """One build of the trace. Its sources are no other build's.
+    """One build of the trace. Its sources are unique.
 
-    :param number: in the trace
-    :param day: from 0, a Monday
-    :param project: its number
-    :param base: which version of the base image it is from; a new one comes each Wednesday
-    :param dependencies: which version of them it has
+    :param number: Number in the trace
+    :param day: Number of the day; day 0 is a Monday
+    :param project: Number of the project
+    :param base: Version of its base image. A new one comes each Wednesday
+    :param dependencies: Version of its dependencies
     """
 
     number: int
@@ -31,13 +31,13 @@ class Build:
 
 
 def base_of(day: int) -> int:
-    """Which version of the base image a day has."""
+    """Return the version of the base image on a day."""
     return (day + WEEK - WEDNESDAY) // WEEK
 
 
 def trace(seed: int, days: int) -> list[Build]:
-    """Some projects have a build each day, many have one on some weekdays."""
-    dice = random.Random(seed)  # noqa: S311 - to be had again
+    """Return the trace: some projects have a build each day, many have one on some weekdays."""
+    dice = random.Random(seed)  # noqa: S311 - reproducible
     dependencies = [0] * (DAILY + RARE)
     builds: list[Build] = []
     for day in range(days):
@@ -53,9 +53,9 @@ def trace(seed: int, days: int) -> list[Build]:
 
 
 def cacheable(builds: Iterable[Build]) -> list[int]:
-    """Of each build the number of steps, after ``FROM``, that some build before it had: at most those before its sources.
+    """Return for each build the number of steps after ``FROM`` that an earlier build had: at most those before its sources.
 
-    The steps are ``month.DOCKERFILE``'s: one that goes by the base image, and two that go by the dependencies too.
+    The steps are those of ``month.DOCKERFILE``: one depends on the base image, and two depend on the dependencies too.
     """
     seen: set[tuple[int, ...]] = set()
     counts = []
@@ -68,7 +68,7 @@ def cacheable(builds: Iterable[Build]) -> list[int]:
 
 
 def of_mondays(builds: Sequence[Build]) -> list[Build]:
-    """Those on Mondays, of projects that were built in the week before."""
+    """Return the builds on Mondays, of projects that were built in the previous week."""
     days = {(build.project, build.day) for build in builds}
     return [
         build
@@ -78,6 +78,6 @@ def of_mondays(builds: Sequence[Build]) -> list[Build]:
 
 
 def hit_rate(cached: Iterable[int], could: Iterable[int]) -> float | None:
-    """Steps that were cached of those that could be; None where none could."""
+    """Return the ratio of cached to cacheable steps, or None if no step was cacheable."""
     total = sum(could)
     return sum(cached) / total if total else None

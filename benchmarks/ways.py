@@ -22,50 +22,57 @@ from tests.framework.support import REGISTRY
 NAMESPACE = "dindcache-bench"
 CLIENT = "docker:29.9.3-cli"
 BUILD_ARGUMENT = f"--build-arg REGISTRY={REGISTRY}"
+# Labels in the plot.
+TITLES = {
+    "sidecar": "a fresh daemon for each job",
+    "registry": "the same with a cache in the registry",
+    "article": "the article's daemon",
+    "dindcache": "dindcache",
+    "buildx": "buildx, Kubernetes driver, a volume",
+    "floor": "the floor: on the daemon's own socket",
+}
 KUBERNETES = Path(__file__).parent / "buildkit.yaml"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """One of them.
+    """A way to build.
 
-    :param title: what the table calls it
-    :param run: do a job somewhere, and what it printed
-    :param empty: forget all that was built, for a first build
-    :param weekend: what runs on its schedule; by default nothing
-    :param directory: of its data on the first node; without one, jobs print what they used
+    :param run: Function that runs a job and returns its output
+    :param empty: Function that empties the cache before a first build
+    :param weekend: Function that runs the scheduled prune. Defaults to no prune
+    :param directory: Directory of its data on the first node. Without one, jobs print the space that they used
     """
 
-    title: str
     run: Callable[[Job], str]
     empty: Callable[[], Any] = lambda: None
     weekend: Callable[[], Any] | None = None
     directory: str | None = None
 
     def at_once(self, jobs: Sequence[Job]) -> list[tuple[Times, str]]:
-        """Do these jobs at once; the times and what was printed."""
+        """Run these jobs simultaneously, and return their times and outputs."""
         with ThreadPoolExecutor(len(jobs)) as pool:
             outputs = list(pool.map(self.run, jobs))
         return [(read(output), output) for output in outputs]
 
 
 def image(job: Job) -> str:
-    """What a job builds and pushes."""
+    """Return the image that a job builds and pushes."""
     return f"{REGISTRY}/bench/{job.project}:{job.stamp}"
 
 
 def build_and_push(job: Job) -> str:
-    """With the docker command alone."""
+    """Return the steps of a job with separate commands."""
     return f"mark build; docker build {BUILD_ARGUMENT} -t {image(job)} .; mark push; docker push {image(job)}; mark pushed"
 
 
 def build_with_push(job: Job, command: str = "docker build") -> str:
-    """With one command for both, as our template does it."""
+    """Return the steps of a job with one command for both, like our template."""
     return f"mark build; {command} {BUILD_ARGUMENT} --push -t {image(job)} .; mark pushed"
 
 
 class Ways:
-    """All of them on one cluster: daemons on its first node, jobs on the second, the registry on the last.
+    """All ways on one cluster: daemons on its first node, jobs on the second, the registry on the last.
 
     :param site: Site of ``NAMESPACE``
     """
@@ -79,15 +86,13 @@ class Ways:
         self._projects = projects()
 
     def set_up(self, *names: str) -> dict[str, Way]:
-        """Start what stays between jobs of the ways with these names, by default of all, and push the base image.
+        """Start the daemons of the ways with these names (default: all), and push the base image.
 
-        The base image is built with our daemon, so ``dindcache`` must be one of them.
+        Our daemon builds the base image, so ``dindcache`` must be one of them.
         """
         makers: dict[str, Callable[[], Way]] = {
-            "sidecar": lambda: Way(title="a fresh daemon for each job", run=self._sidecar(build_and_push)),
-            "registry": lambda: Way(
-                title="the same with a cache in the registry", run=self._sidecar(self._with_registry_cache)
-            ),
+            "sidecar": lambda: Way(run=self._sidecar(build_and_push)),
+            "registry": lambda: Way(run=self._sidecar(self._with_registry_cache)),
             "article": self._article,
             "dindcache": self._dindcache,
             "buildx": self._buildx,
@@ -99,7 +104,7 @@ class Ways:
         return ways
 
     def _apply(self, *manifests: Any) -> None:
-        # Not with cdk8s: jsii mixes up the answers of threads.
+        # Without cdk8s: jsii confuses the answers to several threads.
         self._cluster.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}))
 
     def _exec(self, name: str, script: str, container: str = "") -> str:
@@ -110,13 +115,13 @@ class Ways:
         return self._exec("deployment/dindcache", script)
 
     def _sidecar(self, steps: Callable[[Job], str]) -> Callable[[Job], str]:
-        """A pod for each job with a daemon of its own, as GitLab's documentation has it: TLS, its certificates in a volume."""
+        """Return a function that runs a job in a pod with its own daemon: with TLS, as in GitLab's documentation."""
 
         def run(job: Job) -> str:
-            # From the start of the pod's containers on; what GitLab does before that, cloning, is the init container's.
+            # The time starts with the containers. The init container does the work of GitLab before that, which is cloning.
             wait = "until docker info >/dev/null 2>&1; do sleep 0.1; done"
             used = 'echo "used $(du -sm /var/lib/docker | cut -f1)"'
-            # It begins with its pod, so not by kubectl exec, which begins when somebody has seen that there is a pod.
+            # The pod runs the job itself: kubectl exec could start only after a poll has seen the pod.
             script = f"({job.script(f'{wait}{chr(10)}{steps(job)}')}\n{used}) >/tmp/output 2>&1; touch /tmp/done; sleep 600"
             name = f"job-{job.stamp}"
             mirrors = [f"--registry-mirror={mirror}" for mirror in self._cluster.registry_mirrors]
@@ -170,18 +175,17 @@ class Ways:
 
     @staticmethod
     def _with_registry_cache(job: Job) -> str:
-        # Of the round and project, as a branch of the project has one.
+        # One for each round and project, like one for each branch of a project.
         cache = f"type=registry,ref={REGISTRY}/bench/cache-{job.project}:{job.stamp.split('-')[0]}"
         return build_with_push(job, f"docker buildx build --cache-from {cache} --cache-to {cache},mode=max")
 
     def _article(self) -> Way:
-        """The article's manifests, and its job."""
+        """Apply the article's manifests, and return the way that runs its job."""
         directory = self._site.directory("article")
         self._apply(*article(self._site, directory))
         self._cluster.rollout(NAMESPACE, "docker-dind")
         client = self._client(article_daemon(NAMESPACE), "client-article")
         return Way(
-            title="the article's daemon",
             run=lambda job: client.sh(job.script(build_and_push(job))),
             empty=lambda: client.sh("docker system prune -af; docker builder prune -af"),
             weekend=lambda: self._cluster.run_now(NAMESPACE, "docker-dind-clear-cache"),
@@ -195,7 +199,7 @@ class Ways:
         return client
 
     def _dindcache(self) -> Way:
-        """A daemon of ours, and jobs that extend ``.docker-build``."""
+        """Start our daemon, and return the way whose jobs extend ``.docker-build``."""
         chart = self._site.chart("dindcache")
         daemon = self._site.add_daemon(chart, "dindcache", storage=Size.gibibytes(10))
         PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.weekly())
@@ -203,7 +207,6 @@ class Ways:
         client = self._client(daemon, "client-dindcache")
         jobs = yaml.safe_load(GitLabCi(daemon=daemon).template())
         return Way(
-            title="dindcache",
             run=lambda job: client.sh(job.script(from_template(jobs, job))),
             empty=lambda: self._in_daemon("docker system prune -af; docker builder prune -af"),
             weekend=lambda: self._cluster.run_now(NAMESPACE, "dindcache-clear-cache"),
@@ -211,16 +214,15 @@ class Ways:
         )
 
     def _floor(self) -> Way:
-        """On the same daemon, in its own container."""
+        """Return the way that builds in the container of our daemon."""
         return Way(
-            title="the floor: on the daemon's own socket",
             run=lambda job: self._in_daemon(job.script(build_with_push(job))),
             empty=lambda: self._in_daemon("docker system prune -af; docker builder prune -af"),
             directory=self._site.directory("dindcache"),
         )
 
     def _buildx(self) -> Way:
-        """The Kubernetes driver of buildx, which makes a StatefulSet of BuildKit with a claim; jobs find it by its name."""
+        """Start the StatefulSet of buildx's Kubernetes driver, with a claim, and return the way that uses it by name."""
         text = KUBERNETES.read_text().replace("NAMESPACE", NAMESPACE)
         text = text.replace("DIRECTORY", self._site.directory("buildkit")).replace("HOSTNAME", self._cluster.hostnames[0])
         self._apply(*yaml.safe_load_all(text))
@@ -240,7 +242,7 @@ class Ways:
             docker buildx create --name bench --node bench --driver kubernetes --use --buildkitd-config ~/buildkitd.toml \\
                 {" ".join(f"--driver-opt {shlex.quote(option)}" for option in options)}"""
         self._exec(pod, f"{self._projects}\n{create} --bootstrap")
-        # With a volume, buildx 0.38 makes a ConfigMap of the configuration and does not mount it.
+        # With a volume, buildx 0.38 creates a ConfigMap of the configuration but does not mount it.
         mount = {"name": "buildkitd", "volumeMounts": [{"name": "config", "mountPath": "/etc/buildkit"}]}
         volumes = [{"name": "config", "configMap": {"name": "bench-config"}}]
         patch = {"spec": {"template": {"spec": {"containers": [mount], "volumes": volumes}}}}
@@ -252,7 +254,6 @@ class Ways:
             return f"{create}\n{build_with_push(job, 'docker buildx build')}"
 
         return Way(
-            title="buildx, Kubernetes driver, a volume",
             run=lambda job: self._exec(pod, job.script(steps(job))),
             empty=lambda: self._exec(pod, "docker buildx prune --builder bench -af"),
             directory=self._site.directory("buildkit"),
@@ -273,7 +274,7 @@ def from_template(jobs: dict[str, Any], job: Job) -> str:
         **jobs[".docker"]["variables"],
     }
     export = [f"export {name}={value}" for name, value in variables.items()]
-    # Before the template's docker one that says when it begins.
+    # A docker in front of the template's, which marks the start of a command.
     marking = """mkdir ~/bin
 cat >~/bin/docker <<'END'
 #!/bin/sh

@@ -55,7 +55,8 @@ class PruneSchedule(Construct):
     :param time_zone: Time zone of the schedule, such as ``Europe/Berlin``. Defaults to that of the cluster's controller, mostly
         UTC
     :param prune: Objects to remove. Defaults to unused ones, but not the build cache
-    :param unused_for: Time without use after which an image or a volume is removed, in whole seconds. Defaults to seven days
+    :param unused_for: Time without use after which an image or a volume is removed, in whole seconds. Defaults to seven days,
+        or to ``max_job_duration`` of the daemon's ``retention`` if that is longer
     :param image: Image of the docker client. Defaults to that of the daemon's registry and release
     :param pod: Options of the pods that differ from the daemon's. Defaults to the daemon's
     :raises ValueError: The name of the CronJob is invalid (at most 52 characters) or taken, the schedule does not have five

@@ -34,7 +34,7 @@ class Client:
         self._exec = ["exec", *self.pod, "--", "sh", "-ec"]
 
     def run(self, script: str) -> subprocess.CompletedProcess[str]:
-        """Run a script, which can fail."""
+        """Run a script that can fail."""
         return self.cluster.run(*self._exec, script)
 
     def sh(self, script: str) -> str:

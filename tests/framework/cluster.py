@@ -1,4 +1,4 @@
-"""A cluster through kubectl, as its users have it."""
+"""A cluster, operated through kubectl."""
 
 import json
 import os
@@ -20,7 +20,7 @@ SUPPORT = f"{PREFIX}-test"
 """Namespace of the objects that all tests share (``support.py``)."""
 
 NODE_DIRECTORY = os.environ.get("NODE_DIRECTORY", "/mnt")
-"""Directory of a node on a file system that is no overlay: Docker's layers cannot lie on one. In kind that is /var."""
+"""Directory of a node on a file system other than an overlay, on which Docker's layers cannot lie. In kind that is /var."""
 
 ROOT = f"{NODE_DIRECTORY}/{PREFIX}"
 
@@ -30,7 +30,7 @@ KUBECTL = {**os.environ, "KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false"}
 
 
 class Cluster:
-    """A cluster that tests can drain, kill and fill.
+    """A cluster whose nodes tests can drain, and whose disks they can fill.
 
     :param kubeconfig: File that names the cluster
     :param registry_mirror: URL of a mirror of Docker Hub that its pods reach

@@ -1,17 +1,22 @@
-"""What the benchmarks reckon with and draw, on made-up numbers."""
+"""The arithmetic and the plots of the benchmarks, on invented numbers."""
 
+import json
 import re
 import subprocess
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from benchmarks import build, month
 from benchmarks.build import STEPS, in_turn, seconds, tables
 from benchmarks.floor import table
 from benchmarks.job import BUILDS, CHANGES, Job, projects, read
 from benchmarks.plot import svg
 
+ROOT = Path(__file__).parents[2]
 OUTPUT = """@ begin 100.00
 dindcache: waiting
 @ build 100.50
@@ -137,3 +142,13 @@ def test_the_sources_are_the_same_each_time(tmp_path):
         listings.append(subprocess.run(["sh", "-ec", script], check=True, capture_output=True, text=True).stdout)
     assert listings[0] == listings[1]
     assert len(listings[0].splitlines()) > 3 * 200
+
+
+@pytest.mark.parametrize(("name", "plot"), [("build", build.plot), ("month", month.plot)])
+def test_plots_of_the_docs_are_drawn_from_results(name: str, plot: Callable[[Any], str], request: pytest.FixtureRequest):
+    results = ROOT / "benchmarks" / "results" / f"{name}.json"
+    committed = ROOT / "docs" / "assets" / f"{name}.svg"
+    drawn = plot(json.loads(results.read_text()))
+    if request.config.getoption("--update-golden"):
+        committed.write_text(drawn)
+    assert committed.read_text() == drawn

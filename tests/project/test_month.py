@@ -1,4 +1,4 @@
-"""The month's trace and what it reckons, on made-up numbers."""
+"""The trace of the month and its arithmetic, on invented numbers."""
 
 from xml.etree import ElementTree as ET
 
