@@ -29,11 +29,14 @@ lint: .venv/ready .venv/checkov/ready ## ruff, mypy, pyright, shellcheck and che
 	mypy
 	pyright --warnings
 	shellcheck .ci/run
-	shellcheck --shell=sh --external-sources --source-path=SCRIPTDIR:dindcache $(shell find dindcache -name '*.sh')
+	shellcheck --shell=sh --external-sources --source-path=SCRIPTDIR:dindcache:dindcache/cleanup $(shell find dindcache -name '*.sh')
 	.venv/checkov/bin/checkov --config-file .checkov.yaml
 
 golden: synth ## regenerate all generated files
-	npx --yes cdk8s-cli@2.207.60 import imports/crds/*.yaml --language python --no-save --check-upgrade=false
+	for crds in imports/crds/*.yaml; do \
+		npx --yes cdk8s-cli@2.207.60 import "$$crds" --language python --no-save --check-upgrade=false || exit; \
+	done
+	python dashboards/grafana.py
 	for example in examples/*.py; do PYTHONPATH=. python "$$example" || exit; done
 	pytest -q --ignore=tests/cluster --numprocesses=5 --dist=worksteal --update-golden
 
@@ -54,6 +57,9 @@ soak: ## like cluster-test, but kill each process 100 times instead of 3: hours
 
 bench: .venv/ready ## benchmarks; with KUBECONFIG=FILE, also those that need a cluster: two hours
 	python -m benchmarks.synth
+	python -m benchmarks.fleet
+	$(if $(cluster),python -m benchmarks.apply "$(cluster)")
+	$(if $(cluster),python -m benchmarks.metrics "$(cluster)" $(REGISTRY_MIRROR))
 	$(if $(cluster),python -m benchmarks.image_store "$(cluster)" $(REGISTRY_MIRROR))
 	$(if $(cluster),python -m benchmarks.restart "$(cluster)" $(REGISTRY_MIRROR))
 	$(if $(cluster),python -m benchmarks.build "$(cluster)" $(REGISTRY_MIRROR) $(if $(ROUNDS),--rounds=$(ROUNDS)))

@@ -1,4 +1,4 @@
-"""Measure the cost of typed constructs: ``python main.py`` against the bare app of ``bare.py``, and many daemons in one chart.
+"""Measure the cost of typed constructs: ``python main.py`` against the bare app of ``bare.py``, and fleets of many members.
 
 Whole processes are timed, the two apps alternately, with 10 runs each after a warm-up run. ``make bench`` runs it.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from cdk8s import App, Chart, Size
 
 from benchmarks import bare
-from dindcache import ClaimedVolume, DindDaemon
+from dindcache import ClaimedVolume, DindFleet
 
 ROOT = Path(__file__).parent.parent
 RUNS = 10
@@ -46,17 +46,20 @@ def compare() -> None:
 
 
 def grow() -> None:
-    """Print the milliseconds for each daemon with its claim, for growing numbers of them."""
-    for number in (10, 100, 1000):
+    """Print the milliseconds and the YAML of each member of growing fleets, in one chart and in many."""
+    for number, charts in ((10, 1), (100, 1), (500, 1), (500, 50)):
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as outdir:
             app = App(outdir=outdir)
-            chart = Chart(app, "chart", namespace="kube-ops", disable_resource_name_hashes=True)
-            for i in range(number):
-                volume = ClaimedVolume(chart, f"volume-{i}", storage=Size.gibibytes(50))
-                DindDaemon(chart, f"daemon-{i}", volume=volume)
+            for i in range(charts):
+                chart = Chart(app, f"chart-{i}", namespace=f"kube-ops-{i}", disable_resource_name_hashes=True)
+                names = [f"node{member}" for member in range(number // charts)]
+                volumes = {name: ClaimedVolume(chart, f"docker-{name}", storage=Size.gibibytes(50)) for name in names}
+                DindFleet(chart, "docker-dind", volumes=volumes)
             app.synth()
-        print(f"{number:5} daemons: {(time.perf_counter() - start) / number * 1000:5.1f} ms each")
+            written = sum(path.stat().st_size for path in Path(outdir).iterdir())
+        each = (time.perf_counter() - start) / number * 1000
+        print(f"{number:5} members in {charts:2} charts: {each:5.1f} ms and {written / number / 1024:5.1f} KiB of YAML each")
 
 
 if __name__ == "__main__":

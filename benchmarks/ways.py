@@ -199,7 +199,7 @@ class Ways:
         return client
 
     def _dindcache(self) -> Way:
-        """Start our daemon, and return the way whose jobs extend ``.docker-build``."""
+        """Start our daemon, and return the way whose jobs extend ``.dindcache-build``."""
         chart = self._site.chart("dindcache")
         daemon = self._site.add_daemon(chart, "dindcache", storage=Size.gibibytes(10))
         PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.weekly())
@@ -267,11 +267,12 @@ def from_template(jobs: dict[str, Any], job: Job) -> str:
         "CI_JOB_URL": f"https://gitlab.example/group/{job.project}/-/jobs/{job.stamp}",
         "CI_PROJECT_ID": job.project,
         "CI_PROJECT_PATH_SLUG": f"group-{job.project}",
+        "CI_PROJECT_DIR": ".",
         "CI_COMMIT_SHA": "abc",
         "CI_REGISTRY_IMAGE": f"{REGISTRY}/bench/{job.project}",
-        "DOCKER_BUILD_ARGS": "REGISTRY",
+        "DINDCACHE_BUILD_ARGS": "REGISTRY",
         "REGISTRY": REGISTRY,
-        **jobs[".docker"]["variables"],
+        **jobs[".dindcache"]["variables"],
     }
     export = [f"export {name}={value}" for name, value in variables.items()]
     # A docker in front of the template's, which marks the start of a command.
@@ -283,5 +284,5 @@ exec "$DINDCACHE/bin/docker" "$@"
 END
 chmod +x ~/bin/docker
 PATH=~/bin:$PATH"""
-    before, script, after = jobs[".docker"]["before_script"], jobs[".docker-build"]["script"], jobs[".docker"]["after_script"]
-    return "\n".join([*export, *before, marking, *script, "mark pushed", *after])
+    base, build = jobs[".dindcache"], jobs[".dindcache-build"]
+    return "\n".join([*export, *base["before_script"], marking, *build["script"], "mark pushed", *base["after_script"]])

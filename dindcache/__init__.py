@@ -3,7 +3,12 @@
 from dindcache.build_cache import BuildCache, CacheRule
 from dindcache.cleanup import Retention
 from dindcache.daemon import Client, DindDaemon
+from dindcache.egress import EgressPolicy
 from dindcache.engine import AddressPool, Engine, ImageStore, Ulimit
+from dindcache.fleet import DindFleet, FleetClient
+from dindcache.images import ImageDigests
+from dindcache.mirror import RegistryMirror
+from dindcache.monitoring import Monitoring
 from dindcache.namespace import BuildNamespace, PodSecurity
 from dindcache.network import ClientPolicy
 from dindcache.pod import PodOptions
@@ -23,16 +28,22 @@ __all__ = [
     "ClientPolicy",
     "DataVolume",
     "DindDaemon",
+    "DindFleet",
+    "EgressPolicy",
     "Engine",
+    "FleetClient",
     "GivenSecrets",
+    "ImageDigests",
     "ImageStore",
     "LocalStorageClass",
     "LocalVolume",
+    "Monitoring",
     "NoTls",
     "PodOptions",
     "PodSecurity",
     "Prune",
     "PruneSchedule",
+    "RegistryMirror",
     "Retention",
     "SelfIssued",
     "Tls",

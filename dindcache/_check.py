@@ -96,7 +96,7 @@ def resources(what: str, value: ContainerResources) -> None:
     """Check that no request exceeds its limit."""
     if value.cpu and value.cpu.request and value.cpu.limit:
         request, limit = value.cpu.request.amount, value.cpu.limit.amount
-        if _cores(request) > _cores(limit):
+        if cores(request) > cores(limit):
             raise ValueError(f"{what} must request at most their limit of CPU, got {request!r} and {limit!r}")
     for kind, sizes in (("memory", value.memory), ("ephemeral storage", value.ephemeral_storage)):
         if sizes and sizes.request and sizes.limit:
@@ -106,7 +106,8 @@ def resources(what: str, value: ContainerResources) -> None:
                 raise ValueError(f"{what} must request at most their limit of {kind}, got {got}")
 
 
-def _cores(amount: str) -> float:
+def cores(amount: str) -> float:
+    """Return an amount of CPU such as ``500m`` as a number."""
     return float(amount[:-1]) / 1000 if amount.endswith("m") else float(amount)
 
 

@@ -1,6 +1,8 @@
 """The names of objects: no two constructs of an app create the same object."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
 from typing import NamedTuple
 
 from cdk8s import Chart
@@ -27,6 +29,17 @@ def cluster_name(chart: Chart, id: str) -> str:
     return f"{chart.namespace}.{id}" if chart.namespace else id
 
 
+def short_name(name: str, longest: int) -> str:
+    """Return a name without dots and of a limited length. If it differs, it ends with a checksum of the name.
+
+    It depends on nothing else, so an object keeps its name when others are added or removed.
+    """
+    if len(name) <= longest and "." not in name:
+        return name
+    checksum = sha256(name.encode()).hexdigest()[:8]
+    return f"{name.replace('.', '-')[: longest - 9].rstrip('-')}-{checksum}"
+
+
 def chart_of(scope: Construct) -> Chart:
     """Return the chart of a scope.
 
@@ -43,9 +56,34 @@ def reserve(scope: Construct, id: str, *objects: ObjectName) -> None:
 
     :raises ValueError: The scope has a child with this id, or another construct of the app creates one of the objects
     """
+    check_id(scope, id)
+    reserve_names(scope, f"{scope.node.path}/{id}", *objects)
+
+
+def check_id(scope: Construct, id: str) -> None:
+    """Check that a scope has no child with this id.
+
+    :raises ValueError: It has one
+    """
     if scope.node.try_find_child(id):
         raise ValueError(f"id must be unique in its scope, got {id!r} twice in {scope.node.path!r}")
-    reserve_names(scope, f"{scope.node.path}/{id}", *objects)
+
+
+@contextmanager
+def all_or_none(scope: Construct, id: str) -> Iterator[None]:
+    """Remove a construct that raises, so that its id and the names of its objects stay free.
+
+    A construct that is composed of others needs it: each of those checks its own props.
+    """
+    before = dict(_owners.get(scope.node.root, {}))
+    is_taken = scope.node.try_find_child(id) is not None
+    try:
+        yield
+    except ValueError:
+        if not is_taken:
+            scope.node.try_remove_child(id)
+        _owners[scope.node.root] = before
+        raise
 
 
 def reserve_names(scope: Construct, owner: str, *objects: ObjectName) -> None:

@@ -8,6 +8,8 @@ from functools import cache, partial, wraps
 from types import NoneType, UnionType
 from typing import Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from typing_extensions import Unpack, is_typeddict
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -61,20 +63,38 @@ def _check(values: Mapping[str, object], hints: Mapping[str, Any]) -> None:
 def _require(name: str, value: Any, hint: Any) -> None:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in {Union, UnionType}:
-        # Only None and one other type.
-        (other,) = (argument for argument in arguments if argument is not NoneType)
-        if value is not None:
-            _require(name, value, other)
-        return
-    if not _is(value, hint):
+        _require_one(name, value, arguments)
+    elif origin is Unpack:
+        _check_dict(name, value, arguments[0], prefix="")
+    elif not _is(value, hint):
         raise ValueError(f"{name} must be {_phrase(hint)}, got {value!r}")
-    if isinstance(value, Mapping) and arguments:
+    elif is_typeddict(hint):
+        _check_dict(name, value, hint, prefix=f"{name}.")
+    elif isinstance(value, Mapping) and arguments:
         for key, item in value.items():
             _require(f"key of {name}", key, arguments[0])
             _require(f"{name}[{key!r}]", item, arguments[1])
     elif isinstance(value, Sequence) and arguments:
         for i, item in enumerate(value):
             _require(f"{name}[{i}]", item, arguments[0])
+
+
+def _require_one(name: str, value: Any, hints: Sequence[Any]) -> None:
+    others = [hint for hint in hints if hint is not NoneType]
+    if value is None and NoneType in hints:
+        return
+    if len(others) == 1:
+        _require(name, value, others[0])
+    elif not any(_is(value, hint) for hint in others):
+        raise ValueError(f"{name} must be {' or '.join(map(_phrase, others))}, got {value!r}")
+
+
+def _check_dict(name: str, value: Mapping[str, object], hint: Any, *, prefix: str) -> None:
+    hints = get_type_hints(hint)
+    for key in value:
+        if key not in hints:
+            raise ValueError(f"{name} must be of {', '.join(sorted(hints))}, got {key!r}")
+    _check({f"{prefix}{key}": item for key, item in value.items()}, {f"{prefix}{key}": hints[key] for key in hints})
 
 
 def _is(value: object, hint: Any) -> bool:
@@ -84,6 +104,8 @@ def _is(value: object, hint: Any) -> bool:
     if getattr(kind, "_is_protocol", False):
         # isinstance does not accept the protocols of jsii's interfaces.
         return not isinstance(value, type) and _members(kind) <= {*dir(type(value)), *getattr(value, "__dict__", ())}
+    if is_typeddict(kind):
+        return isinstance(value, Mapping)
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if kind is Sequence:
@@ -102,6 +124,8 @@ def _phrase(hint: Any) -> str:
         return f"a list, each item {_phrase(arguments[0])}"
     if kind is Mapping:
         return f"a dict, each value {_phrase(arguments[1])}"
+    if is_typeddict(kind):
+        return f"a dict of {', '.join(sorted(get_type_hints(kind)))}"
     if kind in _PHRASES:
         return _PHRASES[kind]
     if isinstance(kind, type) and issubclass(kind, Enum):

@@ -4,10 +4,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cdk8s_plus_27 import k8s
+from cdk8s import Size
+from cdk8s_plus_27 import ContainerResources, Cpu, CpuResources, MemoryResources, k8s
 
 from dindcache import _check
 from dindcache._typed import check_fields
+
+UNPRIVILEGED_USER = 10000
+"""User and group of pods that do not need root: above the users of a node."""
+
+
+def restricted_pod() -> k8s.PodSecurityContext:
+    """Return what the Pod Security level "restricted" requires of a pod. Its volumes belong to the user."""
+    return k8s.PodSecurityContext(
+        run_as_non_root=True,
+        run_as_user=UNPRIVILEGED_USER,
+        run_as_group=UNPRIVILEGED_USER,
+        fs_group=UNPRIVILEGED_USER,
+        seccomp_profile=k8s.SeccompProfile(type="RuntimeDefault"),
+    )
+
+
+def restricted_container() -> k8s.SecurityContext:
+    """Return what the Pod Security level "restricted" requires of a container, which can write to its volumes only."""
+    return k8s.SecurityContext(
+        allow_privilege_escalation=False,
+        read_only_root_filesystem=True,
+        capabilities=k8s.Capabilities(drop=["ALL"]),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +84,14 @@ class PodOptions:
         }
         return {name: value for name, value in fields.items() if value}
 
+    def props(self) -> dict[str, Any]:
+        """Return the same fields as arguments of ``k8s.PodSpec``."""
+        return {
+            "image_pull_secrets": [k8s.LocalObjectReference(name=name) for name in self.image_pull_secrets or ()] or None,
+            "tolerations": list(self.tolerations or ()) or None,
+            "priority_class_name": self.priority_class_name,
+        }
+
 
 def _check_toleration(toleration: k8s.Toleration) -> None:
     key, operator, effect = toleration.key, toleration.operator or "Equal", toleration.effect
@@ -82,3 +114,36 @@ def _toleration(toleration: k8s.Toleration) -> dict[str, Any]:
         "tolerationSeconds": toleration.toleration_seconds,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def sidecar_resources(engine: ContainerResources, *, cpu: Cpu, burst: Cpu | None = None, memory: Size) -> ContainerResources:
+    """Return the resources of a container beside the engine: little is requested, and more is allowed.
+
+    If the engine requests exactly its limits, so does this container, since a pod is Guaranteed only as a whole.
+
+    :param engine: Resources of the engine's container
+    :param cpu: CPU in a Guaranteed pod
+    :param burst: Limit of CPU in any other pod. Defaults to the same
+    :param memory: Limit of memory
+    """
+    if _requests_its_limits(engine):
+        return ContainerResources(
+            cpu=CpuResources(request=cpu, limit=cpu), memory=MemoryResources(request=memory, limit=memory)
+        )
+    return ContainerResources(
+        cpu=CpuResources(request=Cpu.millis(10), limit=burst or cpu),
+        memory=MemoryResources(request=Size.mebibytes(16), limit=memory),
+    )
+
+
+def _requests_its_limits(resources: ContainerResources) -> bool:
+    cpu, memory = resources.cpu, resources.memory
+    # Without a request, Kubernetes takes the limit for it.
+    return bool(
+        cpu
+        and cpu.limit
+        and (cpu.request is None or _check.cores(cpu.request.amount) == _check.cores(cpu.limit.amount))
+        and memory
+        and memory.limit
+        and (memory.request is None or memory.request.to_kibibytes() == memory.limit.to_kibibytes())
+    )

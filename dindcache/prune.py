@@ -18,6 +18,7 @@ from cdk8s_plus_27 import (
     VolumeMount,
 )
 from constructs import Construct
+from typing_extensions import TypedDict
 
 from dindcache import _check
 from dindcache._names import ObjectName, chart_of, reserve
@@ -25,9 +26,8 @@ from dindcache._patch import patch_pod
 from dindcache._scripts import SCRIPTS_PATH, FilesConfigMap, read_scripts, script_command
 from dindcache._typed import typed
 from dindcache.daemon import DindDaemon
-from dindcache.pod import PodOptions
-
-_USER = 10000  # above the users of a node
+from dindcache.images import pinned
+from dindcache.pod import UNPRIVILEGED_USER, PodOptions
 
 
 class Prune(Enum):
@@ -40,6 +40,16 @@ class Prune(Enum):
     EVERYTHING = "everything"
     """``docker system prune -af``: stopped containers, unused networks, all images without a container, and the build cache,
     regardless of `Retention` and of running jobs. The next build is cold."""
+
+
+class PruneProps(TypedDict, total=False):
+    """The props of a `PruneSchedule` except its daemon and its schedule."""
+
+    time_zone: str | None
+    prune: Prune
+    unused_for: Duration | None
+    image: str | None
+    pod: PodOptions | None
 
 
 class PruneSchedule(Construct):
@@ -85,7 +95,7 @@ class PruneSchedule(Construct):
         if time_zone is not None:
             _check.time_zone("time_zone", time_zone)
         unused_seconds = _unused_seconds(daemon, prune, unused_for)
-        image = _check.image("image", daemon.client_image if image is None else image)
+        image = pinned(scope, _check.image("image", daemon.client_image if image is None else image))
         client = daemon.client(chart_of(scope).namespace)
         reserve(scope, id, ObjectName("CronJob", name), ObjectName("ConfigMap", name))
 
@@ -126,7 +136,7 @@ class PruneSchedule(Construct):
                     ),
                     volume_mounts=mounts,
                     # The image's own user is root, which runAsNonRoot rejects.
-                    security_context=ContainerSecurityContextProps(user=_USER, group=_USER),
+                    security_context=ContainerSecurityContextProps(user=UNPRIVILEGED_USER, group=UNPRIVILEGED_USER),
                 )
             ],
         )

@@ -17,6 +17,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="regenerate the golden files")
     parser.addoption("--kubeconfig", help="the cluster that tests/cluster runs on")
     parser.addoption("--vm", help="a program that runs a script in a virtual machine with cgroup v2")
+    parser.addoption("--daemon-node", help="the node of the cluster that has the daemons")
+    parser.addoption("--user-namespaces", action="store_true", help="the daemons run in user namespaces, which that node can")
     parser.addoption("--registry-mirror", help="a mirror of Docker Hub that the cluster's pods can reach")
 
 

@@ -6,12 +6,9 @@ from cdk8s_plus_27 import (
     ContainerResources,
     ContainerSecurityContextProps,
     Cpu,
-    CpuResources,
     Deployment,
-    EmptyDirMedium,
     EnvValue,
     ImagePullPolicy,
-    MemoryResources,
     Volume,
 )
 from constructs import Construct
@@ -19,10 +16,10 @@ from constructs import Construct
 from dindcache._patch import patch_pod
 from dindcache._scripts import SCRIPTS_DIRECTORY, SCRIPTS_PATH, script_command
 from dindcache.cleanup.retention import Retention
+from dindcache.pod import sidecar_resources
 
-# Percent of the disk's space and inodes. The kubelet evicts the pod at 15 and 5 if the disk is the node's.
-_LOW, _ENOUGH = (20, 10), (25, 15)
-_URGENT, _URGENT_ENOUGH = (17, 8), (20, 10)
+# Percent of the disk's space and inodes.
+_ENOUGH, _URGENT_ENOUGH = (25, 15), (20, 10)
 _DAY = 86400
 
 
@@ -38,16 +35,19 @@ class DiskGuard(Construct):
 
     :param deployment: Deployment of the daemon, which has the engine's container
     :param image: Image of the engine, so that no other image is pulled
+    :param resources: Resources of the engine's container
     :param data: Volume with the data root
     :param scripts: Volume with the directory of the scripts
+    :param socket: Volume with the engine's second socket, and its directory
     :param retention: Objects that stay
     """
 
     NAME = "disk-guard"
     """Name of the container."""
 
-    SOCKET_PATH = "/run/dindcache"
-    """Directory of the engine's second socket."""
+    LOW_PERCENT, URGENT_PERCENT = (20, 10), (17, 8)
+    """Percent of free space and of free inodes below which it removes what is old, and then what was used recently.
+    The kubelet evicts the pod at 15 and 5 if the disk is the node's."""
 
     def __init__(
         self,
@@ -56,37 +56,37 @@ class DiskGuard(Construct):
         *,
         deployment: Deployment,
         image: str,
+        resources: ContainerResources,
         data: Volume,
         scripts: Volume,
+        socket: tuple[str, Volume],
         retention: Retention,
     ) -> None:
         super().__init__(scope, id)
-        (engine,) = deployment.containers
-        # In memory: on a full disk the engine could not create the socket.
-        memory = EmptyDirMedium.MEMORY
-        socket = Volume.from_empty_dir(self, "socket", "engine-socket", medium=memory, size_limit=Size.mebibytes(1))
-        engine.mount(self.SOCKET_PATH, socket)
         self.container: Container = deployment.add_container(
             name=self.NAME,
             image=image,
             image_pull_policy=ImagePullPolicy.IF_NOT_PRESENT,
             command=script_command("guard-disk.sh"),
             env_variables={name: EnvValue.from_value(value) for name, value in _environment(retention).items()},
-            resources=ContainerResources(
-                cpu=CpuResources(request=Cpu.millis(10), limit=Cpu.units(1)),
-                memory=MemoryResources(request=Size.mebibytes(16), limit=Size.mebibytes(256)),
-            ),
+            resources=sidecar_resources(resources, cpu=Cpu.millis(200), burst=Cpu.units(1), memory=Size.mebibytes(256)),
             security_context=ContainerSecurityContextProps(ensure_non_root=False, user=0),
         )
         self.container.mount(SCRIPTS_PATH, scripts, sub_path=SCRIPTS_DIRECTORY, read_only=True)
         self.container.mount("/var/lib/docker/", data, read_only=True)
-        self.container.mount(self.SOCKET_PATH, socket, read_only=True)
+        path, volume = socket
+        self.container.mount(path, volume, read_only=True)
         patch_pod(deployment, containers={self.NAME: UNPRIVILEGED_ROOT})
 
 
-UNPRIVILEGED_ROOT = {
+UNPRIVILEGED = {
     "securityContext/capabilities": {"drop": ["ALL"]},
     "securityContext/seccompProfile": {"type": "RuntimeDefault"},
+}
+"""Fields of an unprivileged container."""
+
+UNPRIVILEGED_ROOT = {
+    **UNPRIVILEGED,
     # Otherwise, under SELinux, the runtime relabels every file of the data root when the container starts.
     "securityContext/seLinuxOptions": {"type": "spc_t"},
 }
@@ -101,9 +101,9 @@ def _environment(retention: Retention) -> dict[str, str]:
         **retention.environment,
         "USE_PRECISION_SECONDS": str(precision),
         "RECORD_DELAY_SECONDS": str(precision // 10),
-        "LOW_PERCENT": "{} {}".format(*_LOW),
+        "LOW_PERCENT": "{} {}".format(*DiskGuard.LOW_PERCENT),
         "ENOUGH_PERCENT": "{} {}".format(*_ENOUGH),
-        "URGENT_PERCENT": "{} {}".format(*_URGENT),
+        "URGENT_PERCENT": "{} {}".format(*DiskGuard.URGENT_PERCENT),
         "URGENT_ENOUGH_PERCENT": "{} {}".format(*_URGENT_ENOUGH),
         # Objects that were last used a week ago go first; objects that a job can still need stay.
         "AGES_SECONDS": " ".join(str(max(job, age)) for age in (7 * _DAY, _DAY, job)),

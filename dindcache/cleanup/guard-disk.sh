@@ -13,6 +13,7 @@ set -uf
 : "${LOW_PERCENT:?}" "${ENOUGH_PERCENT:?}" "${URGENT_PERCENT:?}" "${URGENT_ENOUGH_PERCENT:?}" "${AGES_SECONDS:?}"
 : "${USE_PRECISION_SECONDS:?}" "${RECORD_DELAY_SECONDS:?}" "${KEEP_IMAGES?}" "${KEEP_VOLUMES?}"
 . "${0%/*}/common.sh"
+. "${0%/*}/bytes.sh"
 . "${0%/*}/last-used.sh"
 . "${0%/*}/remember-use.sh"
 . "${0%/*}/remove-unused.sh"
@@ -46,16 +47,10 @@ is_short() {
     [ "$missing" -gt 0 ]
 }
 
-# cache_bytes: print the size of the build cache that no image shares, to which the builder's limits apply. The builder prints
-# sizes such as 61B or 1.109GB.
+# cache_bytes: print the size of the build cache that no image shares, to which the builder's limits apply.
 cache_bytes() {
-    docker buildx du | awk '$1 == "Private:" || $1 == "Total:" {
-        bytes = $2 + 0
-        sub(/[0-9.]+/, "", $2)
-        for (i = index("kMGT", substr($2, 1, 1)); i > 0; i--) bytes *= 1000
-        printf "%.0f", bytes
-        exit
-    }'
+    docker buildx du | awk "$BYTES"'
+        $1 == "Private:" || $1 == "Total:" { printf "%.0f", bytes($2); exit }'
 }
 
 # remove_cache SECONDS: remove build cache that no build has used for so long, as many bytes as are missing.
@@ -66,9 +61,13 @@ remove_cache() {
     most=$((size - missing))
     [ "$most" -gt 0 ] || most=1 # zero means no limit
     # Without --all, the builder leaves records that images share, whose removal would free nothing.
-    case $(docker builder prune --force --filter "until=$1s" --max-used-space "$most") in
+    freed=$(docker builder prune --force --filter "until=$1s" --max-used-space "$most")
+    case $freed in
     *[!0-9.]0B) ;;
-    *) sleep 1 ;;
+    *)
+        tell freed "${freed##*[!0-9.kMGTB]}"
+        sleep 1
+        ;;
     esac
 }
 
@@ -86,6 +85,7 @@ reclaim() {
             removed=1
             if [ -s "$WORK/removed" ]; then
                 cat "$WORK/removed" >&2
+                tell removed image "$(wc -l <"$WORK/removed")"
                 sleep 1 # the containerd image store frees the space a moment later
                 is_short "$3" || return
             fi
@@ -105,9 +105,11 @@ relieve() {
     if is_short "$URGENT_PERCENT"; then reclaim "$MAX_JOB_SECONDS" 0 "$URGENT_ENOUGH_PERCENT"; fi
     if is_short "$LOW_PERCENT"; then
         [ -n "$stuck" ] || log "still nearly full, $percent are free, and all that could be removed is in use, young or kept"
+        tell reclaim short
         return 1
     fi
     log "reclaimed space, $percent are free"
+    tell reclaim enough
 }
 
 # watch_disk: relieve at each poll, but less often while that does not help.

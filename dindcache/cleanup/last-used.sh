@@ -3,7 +3,7 @@
 # pulled, loaded, pushed or saved. The engine does not store these times. Sourced by prune.sh and guard-disk.sh.
 # The disk guard keeps the record as labels of a volume, since clients of the engine can read them and they survive the pod.
 # Labels cannot be changed, so each version of the record is a new volume, or several:
-#   dindcache.last-used=SECONDS               time of the version
+#   dindcache.last-used=SECONDS               time up to which the version has all uses
 #   dindcache.since=SECONDS                   a volume that is not listed has not been used since then
 #   image.ID=SECONDS and volume.NAME=SECONDS  time of the last use
 # A file has a line for each label: written SECONDS, since SECONDS, image.ID SECONDS, volume.NAME SECONDS.
@@ -17,13 +17,15 @@ merge_record() {
     awk 'NF == 2 && $2 ~ /^[0-9]+$/ && $2 > time[$1] + 0 { time[$1] = $2 } END { for (key in time) print key, time[key] }'
 }
 
+# volume_labels: print the labels of the volumes on standard input, each with its value.
+volume_labels() { inspect volume "{{range \$key, \$value := .Labels}}{{\$key}} {{\$value}}{{println}}{{end}}"; }
+
 # stored_record: print the record that the engine has. If no disk guard keeps it, it has no volumes and no line "since".
 stored_record() {
-    labels="{{range \$key, \$time := .Labels}}{{\$key}} {{\$time}}{{println}}{{end}}"
     # The disk guard can replace a version between the two commands.
     for _ in 1 2 3; do
         docker volume ls --quiet --filter label=dindcache.last-used >"$WORK/versions" &&
-            inspect volume "$labels" <"$WORK/versions" >"$WORK/labels" || return
+            volume_labels <"$WORK/versions" >"$WORK/labels" || return
         [ "$(grep -c '^dindcache.last-used ' "$WORK/labels")" = "$(grep -c . "$WORK/versions")" ] || continue
         sed 's/^dindcache\.last-used /written /; s/^dindcache\.since /since /; /^dindcache\./d' "$WORK/labels" | merge_record |
             awk -v "valid=$(($(date +%s) - record_valid_seconds))" '

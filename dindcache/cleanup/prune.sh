@@ -12,7 +12,10 @@ set -euf
 # remove_unused KIND SECONDS: remove objects that were not used for so long.
 remove_unused() {
     list_unused "$1" "$2" >"$WORK/unused" || return 0
-    while remove_next; do :; done <"$WORK/unused"
+    while remove_next >"$WORK/step"; do
+        cat "$WORK/step"
+        cat "$WORK/step" >>"$WORK/removed"
+    done <"$WORK/unused"
 }
 
 # read_record: write the engine's record of use, updated with the events since then, to a file.
@@ -29,9 +32,23 @@ read_record() {
     merge_record <"$WORK/stored" >"$WORK/record"
 }
 
+# record_run: leave the result of this run on the engine, for its metrics: the labels of a volume, which count the removed objects
+# of all runs. The previous one is removed last, so that the counts survive a full disk.
+record_run() {
+    docker volume ls --quiet --filter label=dindcache.prune >"$WORK/previous" || return
+    volume_labels <"$WORK/previous" | sed -n 's/^dindcache\.removed\.//p' >"$WORK/counts"
+    awk '$1 == "removed" { print $2, 1 }' "$WORK/removed" >>"$WORK/counts"
+    time=$(date +%s)
+    # shellcheck disable=SC2046 # a list of words
+    docker volume create --label=dindcache.keep "--label=dindcache.prune=$time" "--label=dindcache.failed=$failed" \
+        $(awk '{ count[$1] += $2 } END { for (kind in count) print "--label=dindcache.removed." kind "=" count[kind] }' "$WORK/counts") \
+        "dindcache-prune-$time" >/dev/null && grep -vx "dindcache-prune-$time" "$WORK/previous" | xargs -r docker volume rm --force >/dev/null
+}
+
 main() {
     WORK=$(mktemp -d /dev/shm/dindcache.XXXXXX)
     : >"$WORK/record"
+    : >"$WORK/removed"
     # Containers first: they use the other objects.
     remove_unused container "$MAX_JOB_SECONDS"
     remove_unused network "$MAX_JOB_SECONDS"
@@ -39,6 +56,7 @@ main() {
     read_record
     remove_unused volume "$UNUSED_SECONDS"
     remove_unused image "$UNUSED_SECONDS"
+    record_run || log "the result of this run is not recorded"
     left=$(docker system df --format '{{lower .Type}} {{.TotalCount}}, {{.Size}};')
     # shellcheck disable=SC2086 # lines that become one
     echo left: $left

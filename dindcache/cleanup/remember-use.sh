@@ -10,7 +10,7 @@
 scan_seconds=3600
 # Many more than a daemon has, and the number of them that fits in the arguments of a command.
 most_entries=50000 part_entries=5000
-scan_at=0 write_at=0 unwritten=
+scan_at=0 write_at=0 recorded_at=0 unwritten=
 
 # follow_use: add the uses that the engine's events report to the file `used`, until the engine ends. Then signal the main
 # process.
@@ -38,7 +38,7 @@ remember_use() {
     # The engine may not have started yet.
     [ -s "$WORK/record" ] || begin_record || return 0
     if [ "$uptime" -ge "$scan_at" ]; then
-        scan || return 0
+        { scan && update_record; } || return 0
         scan_at=$((uptime + scan_seconds))
     elif { [ -s "$WORK/used" ] || [ -n "$unwritten" ]; } && { [ "$uptime" -ge "$write_at" ] || [ -n "$ending" ]; }; then
         update_record || return 0
@@ -66,11 +66,12 @@ begin_record() {
 
 # update_record: add the uses since the last update. Fail while the engine does not answer.
 update_record() {
+    time=$(date +%s)
     docker volume ls --quiet >"$WORK/volumes" 2>/dev/null || return
     # follow_use opens the file for each line, and has written the line by the time the engine answers again.
     : >>"$WORK/used"
     mv "$WORK/used" "$WORK/using" && used_now <"$WORK/using" | cat - "$WORK/record" | merge_record >"$WORK/merged" &&
-        mv "$WORK/merged" "$WORK/record"
+        mv "$WORK/merged" "$WORK/record" && recorded_at=$time
 }
 
 # scan: add objects that are in use, and drop those that no longer exist. Fail while the engine does not answer.
@@ -102,7 +103,7 @@ write_record() {
         awk -v "path=$WORK/parts/" -v "most=$part_entries" '{ print >(path int((NR - 1) / most)) }'
     while [ -e "$WORK/parts/$part" ]; do
         # shellcheck disable=SC2046 # a list of words
-        docker volume create --label=dindcache.keep "--label=dindcache.last-used=$time" $(cat "$WORK/parts/$part") \
+        docker volume create --label=dindcache.keep "--label=dindcache.last-used=$recorded_at" $(cat "$WORK/parts/$part") \
             "dindcache-last-used-$time.$part" >/dev/null || return
         part=$((part + 1))
     done

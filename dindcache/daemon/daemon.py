@@ -1,11 +1,13 @@
 """The Docker daemon that all jobs build with."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
 
 import jsii
 from cdk8s import ApiObject, Chart, Duration
 from cdk8s_plus_27 import ContainerResources, Deployment, Workload, k8s
-from constructs import Construct, IValidation
+from constructs import Construct
 
 from dindcache import _check
 from dindcache._names import ObjectName, chart_of, reserve
@@ -14,18 +16,23 @@ from dindcache.build_cache import BuildCache
 from dindcache.cleanup.disk_guard import DiskGuard
 from dindcache.cleanup.retention import Retention
 from dindcache.daemon.client import Client
-from dindcache.daemon.engine_pod import CONTAINER_NAMES, EnginePod
+from dindcache.daemon.engine_pod import CONTAINER_NAMES, EnginePod, add_socket
 from dindcache.daemon.files import DaemonFiles, daemon_files
-from dindcache.daemon.images import DEFAULT_IMAGE, client_image
 from dindcache.daemon.timing import Timing
 from dindcache.engine import Engine
-from dindcache.network import ClientPolicy
+from dindcache.images import DEFAULT_IMAGE, client_image, pinned
+from dindcache.mirror import RegistryMirror
+from dindcache.monitoring import Monitoring
+from dindcache.monitoring.exporter import MetricsExporter
+from dindcache.network import ClientPolicy, service_props
 from dindcache.pod import PodOptions
 from dindcache.tls.certificates import DaemonIdentity, Tls
 from dindcache.tls.self_issued import SelfIssued
 from dindcache.volume import DataVolume, claim_volume
 
 _TLS_PORT, _PORT = 2376, 2375  # Docker's own
+# The usual names of their RuntimeClasses begin so.
+_SANDBOXES = ("gvisor", "kata", "runsc", "sysbox")
 CERTIFICATES_PATH = "/certs/server"
 """Directory of the daemon's own certificate."""
 
@@ -35,7 +42,7 @@ class DindDaemon(Construct):
 
     Only one daemon uses a volume at a time: an init container waits until the previous one releases it. On shutdown the pod
     waits up to ``drain_timeout`` for connected clients; a client that follows logs keeps it waiting, detached containers do
-    not. The engine is restarted after three failed probes, 10 s apart. Every pod with a client certificate and the client label
+    not. The engine is restarted after six failed probes, 10 s apart. Every pod with a client certificate and the client label
     can connect, and has root on the daemon's node.
 
     :param volume: Volume for the engine's data: a `LocalVolume`, a `ClaimedVolume`, or an object with ``storage``, ``claim``
@@ -51,7 +58,11 @@ class DindDaemon(Construct):
     :param retention: Objects that stay when space is reclaimed. Defaults to those that are in use, are young or have the label
         ``dindcache.keep``
     :param disk_guard: Whether a second container reclaims space when the disk is nearly full. Defaults to True
-    :param registry_mirrors: URLs of mirrors of Docker Hub, tried in this order. Defaults to none
+    :param monitoring: Metrics for Prometheus, and the report. Requires Engine 28 or later. Defaults to none
+    :param traces: URL of an OpenTelemetry collector, such as ``http://collector:4318``, that gets the engine's spans over HTTP,
+        those of builds included. Defaults to none
+    :param mirror: Mirror of Docker Hub in this app, which is tried first. Defaults to none
+    :param registry_mirrors: URLs of further mirrors of Docker Hub, tried in this order. Defaults to none
     :param insecure_registries: Registries without TLS, as ``host[:port]`` or networks. Defaults to none
     :param engine_flags: Further flags of dockerd, each a word such as ``--debug``. Defaults to none
     :param drain_timeout: Longest time that a terminating daemon waits for its clients, in whole seconds. Halfway through, it
@@ -59,8 +70,14 @@ class DindDaemon(Construct):
         Defaults to 30 minutes
     :param reload_timeout: Longest time that a daemon with a renewed certificate waits for a moment without clients, in whole
         seconds. Then it drains. Defaults to a day
-    :param resources: Resources of the engine's container and of the init container. Defaults to no requests and no
-        limits
+    :param resources: Resources of the engine's container and of the init container. If they request exactly their limits of
+        CPU and memory, so do the other containers, and the pod is Guaranteed. Defaults to no requests and no limits
+    :param user_namespace: Whether the engine's container runs unprivileged in a user namespace of the pod, so that a client is
+        not root on the node. Requires an empty data root, and nodes with Kubernetes 1.33, containerd 2.1 with
+        ``cgroup_writable``, Linux 6.3 and cgroup v2 or later ones. Defaults to False
+    :param seccomp_profile: Path of a seccomp profile in the kubelet's directory for them, such as
+        ``profiles/dindcache.json``, which each node of the daemon must have. Only with ``user_namespace``. Defaults to none,
+        ``Unconfined``
     :param node_selector: Labels of the nodes that the daemon can run on. Only for a volume whose node is not known. Defaults to
         any node
     :param runtime_class_name: Name of the RuntimeClass of the pod. Defaults to the node's own runtime
@@ -82,12 +99,17 @@ class DindDaemon(Construct):
         build_cache: BuildCache | None = None,
         retention: Retention | None = None,
         disk_guard: bool = True,
+        monitoring: Monitoring | None = None,
+        traces: str | None = None,
+        mirror: RegistryMirror | None = None,
         registry_mirrors: Sequence[str] = (),
         insecure_registries: Sequence[str] = (),
         engine_flags: Sequence[str] = (),
         drain_timeout: Duration | None = None,
         reload_timeout: Duration | None = None,
         resources: ContainerResources | None = None,
+        user_namespace: bool = False,
+        seccomp_profile: str | None = None,
         node_selector: Mapping[str, str] | None = None,
         runtime_class_name: str | None = None,
         pod: PodOptions | None = None,
@@ -97,33 +119,41 @@ class DindDaemon(Construct):
         engine = Engine() if engine is None else engine
         pod = PodOptions() if pod is None else pod
         resources = ContainerResources() if resources is None else resources
-        drain_timeout = Duration.minutes(30) if drain_timeout is None else drain_timeout
-        reload_timeout = Duration.days(1) if reload_timeout is None else reload_timeout
 
         _check_names(name, image, runtime_class_name)
+        client, image = pinned(scope, client_image(image)), pinned(scope, image)
+        _check_user_namespace(
+            user_namespace=user_namespace, seccomp_profile=seccomp_profile, runtime_class_name=runtime_class_name
+        )
         _check_volume(chart, volume, node_selector or {})
         _check.resources("resources", resources)
         timing = Timing.of(drain_timeout=drain_timeout, reload_timeout=reload_timeout)
         identity = DaemonIdentity(
             name=name,
             namespace=chart.namespace,
+            labels={"app": name},
             image=image,
-            hostname=volume.hostname,
+            hostnames={name: volume.hostname},
             rollout_seconds=timing.rollout,
             pod=pod,
         )
-        builder = (BuildCache() if build_cache is None else build_cache).settings(
-            storage=volume.storage, release=engine.release(image)
-        )
-        data = daemon_files(engine, daemon_json=engine.daemon_json(builder=builder))
+        release = engine.release(image)
+        builder = (BuildCache() if build_cache is None else build_cache).settings(storage=volume.storage, release=release)
+        _check_monitoring(monitoring, traces, release, image)
+        data = daemon_files(engine, daemon_json=engine.daemon_json(builder=builder), monitoring=monitoring)
+        if mirror:
+            registry_mirrors = [mirror.url, *registry_mirrors]
+            # The builder of Engine 27 speaks https to every other mirror, whatever its URL says.
+            insecure_registries = [mirror.host, *insecure_registries]
         flags = _flags(engine, engine_flags, registry_mirrors=registry_mirrors, insecure_registries=insecure_registries)
         reserve(scope, id, *_objects(name, volume), *tls.objects(identity))
 
         super().__init__(scope, id)
         self.name, self.namespace, self.image, self.volume, self.engine = name, chart.namespace, image, volume, engine
         self.retention = Retention() if retention is None else retention
-        self.drain_timeout, self.reload_timeout, self.timing, self.pod = drain_timeout, reload_timeout, timing, pod
-        self.client_image = client_image(image)
+        self.drain_timeout, self.reload_timeout = Duration.seconds(timing.drain), Duration.seconds(timing.reload)
+        self.timing, self.pod, self.monitoring = timing, pod, monitoring
+        self.client_image = client
         self._certificates = tls.certificates(self, identity)
         self.port = _TLS_PORT if self._certificates else _PORT
         files = DaemonFiles(self, "files", name=name, data=data, engine=engine)
@@ -135,41 +165,63 @@ class DindDaemon(Construct):
             timing=timing,
             resources=resources,
             options=pod,
+            user_namespace=user_namespace,
+            seccomp_profile=seccomp_profile,
             node_selector=node_selector or {},
             runtime_class_name=runtime_class_name,
             proxy_secret=engine.proxy_secret,
+            traces=traces,
         )
         volume.claim.metadata.add_label("app", name)
         data_volume = claim_volume(self, volume.claim)
         self.deployment = engine_pod.deployment(self, "deployment", files=files, data=data_volume)
         (self.container,) = self.deployment.containers
+        for label, value in (mirror.labels if mirror else {}).items():
+            self.deployment.pod_metadata.add_label(label, value)
+        certificate = None
         if self._certificates:
-            server = self._certificates.server.volume(self.deployment, "certificate")
-            self.container.mount(CERTIFICATES_PATH, server, read_only=True)
-        if disk_guard:
+            certificate = CERTIFICATES_PATH, self._certificates.servers[name].volume(self.deployment, "certificate")
+            self.container.mount(*certificate, read_only=True)
+        socket = add_socket(self, "socket", self.container) if disk_guard or monitoring else None
+        if disk_guard and socket:
             DiskGuard(
                 self,
                 "disk-guard",
                 deployment=self.deployment,
                 image=image,
+                resources=resources,
                 data=data_volume,
                 scripts=files.copy,
+                socket=socket,
                 retention=self.retention,
             )
-        self.node.add_validation(_SafePod(self.deployment))
         self.service = self._service()
         namespaces = [chart.namespace, *tls.client_namespaces] if chart.namespace else []
         self.client_policy = ClientPolicy(self, "client-policy", name=name, port=self.port, namespaces=namespaces)
+        if monitoring and socket:
+            MetricsExporter(
+                self,
+                "metrics",
+                deployment=self.deployment,
+                monitoring=monitoring,
+                image=image,
+                resources=resources,
+                port=self.port,
+                image_store=engine.image_store,
+                retention=self.retention,
+                data=data_volume,
+                scripts=files.copy,
+                socket=socket,
+                certificate=certificate,
+            )
+            self.client_policy.allow_scrapers(
+                monitoring.PORT, labels=monitoring.scraper_labels, namespaces=monitoring.scraper_namespaces
+            )
 
     def _service(self) -> k8s.KubeService:
-        labels = {"app": self.name}
-        port = k8s.ServicePort(port=self.port, target_port=k8s.IntOrString.from_number(self.port))
-        return k8s.KubeService(
-            self,
-            "service",
-            metadata=k8s.ObjectMeta(name=self.name, labels=labels),
-            spec=k8s.ServiceSpec(ports=[port], selector=labels),
-        )
+        service = _CheckedService(self, "service", **service_props(name=self.name, port=self.port))
+        service.deployment = self.deployment
+        return service
 
     @typed
     def client(self, namespace: str | None = None) -> Client:
@@ -218,6 +270,33 @@ def _check_names(name: str, image: str, runtime_class_name: str | None) -> None:
         _check.dns_subdomain("runtime_class_name", runtime_class_name)
 
 
+def _check_user_namespace(*, user_namespace: bool, seccomp_profile: str | None, runtime_class_name: str | None) -> None:
+    if seccomp_profile is not None:
+        if not user_namespace:
+            raise ValueError(
+                "seccomp_profile must be left out without user_namespace=True, since a privileged container has none, got"
+                f" {seccomp_profile!r}"
+            )
+        path = PurePosixPath(seccomp_profile)
+        if path.is_absolute() or ".." in path.parts or not path.name:
+            raise ValueError(
+                "seccomp_profile must be a path in the kubelet's directory of profiles, such as 'profiles/dindcache.json', got"
+                f" {seccomp_profile!r}"
+            )
+    if user_namespace and runtime_class_name and runtime_class_name.startswith(_SANDBOXES):
+        raise ValueError(
+            "user_namespace must be left out with a RuntimeClass whose sandbox has a kernel or user namespaces of its own, got"
+            f" runtime_class_name={runtime_class_name!r}"
+        )
+
+
+def _check_monitoring(monitoring: Monitoring | None, traces: str | None, release: int, image: str) -> None:
+    if monitoring:
+        monitoring.check_release(release, image)
+    if traces is not None:
+        _check.url("traces", traces)
+
+
 def _check_volume(chart: Chart, volume: DataVolume, node_selector: Mapping[str, str]) -> None:
     _check.labels("node_selector", node_selector)
     if node_selector and volume.hostname is not None:
@@ -261,19 +340,33 @@ def _flags(
     ]
 
 
-@jsii.implements(IValidation)
-class _SafePod:
-    """A validation at synthesis that rejects patches that would break the lock or the drain."""
+class _CheckedService(k8s.KubeService):
+    """The Service of a daemon, which rejects patches of the Deployment that would break the lock or the drain.
 
-    def __init__(self, deployment: Deployment) -> None:
-        self._deployment = deployment
+    A validation of cdk8s would run once per chart of the app: for N daemons in N charts, N² times.
+    """
 
-    @jsii.member(jsii_name="validate")
-    def validate(self) -> list[str]:
-        pod = ApiObject.of(self._deployment).to_json()["spec"]["template"]["spec"]
+    deployment: Deployment
+
+    @jsii.member(jsii_name="toJson")
+    def to_json(self) -> Any:
+        """Return the manifest.
+
+        :raises ValueError: A field of the pod breaks the daemon
+        """
+        pod = ApiObject.of(self.deployment).to_json()["spec"]["template"]["spec"]
         reasons = {
             "hostPID": "an engine that outlives its container keeps the lock",
             "shareProcessNamespace": "an engine that outlives its container keeps the lock",
             "hostNetwork": "the firewall rule of a drain would apply to the node, and no NetworkPolicy to the daemon",
         }
-        return [f"{field} must be off: {reason}" for field, reason in reasons.items() if pod.get(field)]
+        for field, reason in reasons.items():
+            if pod.get(field):
+                raise ValueError(f"{field} of Deployment {self.deployment.name!r} must be off: {reason}, got {pod[field]!r}")
+        for container in pod["containers"]:
+            if pod.get("hostUsers") is False and container.get("volumeDevices"):
+                raise ValueError(
+                    f"volumeDevices of container {container['name']!r} must be left out: a user namespace has no devices, got"
+                    f" {container['volumeDevices']!r}"
+                )
+        return super().to_json()

@@ -7,6 +7,8 @@
 #   DRAIN_QUIET_SECONDS          the drain ends when no client has been connected for this time
 #   LIVENESS_PERIOD_SECONDS      time between two checks of the engine
 #   LIVENESS_FAILURES            the drain ends after so many failed checks in a row, since a hung engine keeps its connections
+#   DRAIN_REASON                 reason for the metrics, defaults to shutdown
+#   METRICS                      directory of the metrics, if they are on; defaults to /run/dindcache.metrics
 #   NETWORK                      directory of the tables of connections, defaults to /proc/net
 set -eu
 : "${PORT:?}" "${DRAIN_SECONDS:?}" "${DRAIN_REJECT_AFTER_SECONDS:?}" "${DRAIN_QUIET_SECONDS:?}"
@@ -14,7 +16,7 @@ set -eu
 . "${0%/*}/common.sh"
 # Makes the readiness probe fail.
 closed=/run/dindcache.closed
-quiet=$DRAIN_QUIET_SECONDS network=${NETWORK:-/proc/net}
+quiet=$DRAIN_QUIET_SECONDS network=${NETWORK:-/proc/net} metrics=${METRICS:-/run/dindcache.metrics}
 
 # clients: count the connections to the port whose other end is alive. In /proc/net/tcp the local address is the second field,
 # in hexadecimal, and 01 in the fourth is ESTABLISHED. When a node vanishes, its connections stay in that state for up to 15
@@ -31,8 +33,12 @@ clients() {
         }'
 }
 
+# show PHASE: show the metrics when the drain began, and whether it is "waiting" or "rejecting" new clients.
+show() { [ ! -d "$metrics" ] || echo "$begin $1" >"$metrics/drain" || :; }
+
 reject_new_clients() {
     log "drain: rejecting new clients"
+    show rejecting
     touch "$closed"
     quiet=1 # no client can come back, and jobs wait for the next engine
     # The readiness probe does not suffice: Kubernetes 1.36 kept a terminating pod ready (measured).
@@ -42,21 +48,29 @@ reject_new_clients() {
     done
 }
 
+# finish TEXT...: end the drain.
+finish() {
+    log "drain: $*"
+    rm -f "$metrics/drain"
+    tell drained "${DRAIN_REASON:-shutdown}" $(($(now) - begin))
+}
+
 main() {
     # The output of a hook does not appear in the log.
     if [ -w /proc/1/fd/2 ]; then exec 2>/proc/1/fd/2; fi
     begin=$(now)
     busy=$begin asked=$begin unanswered=0
     log "drain: waiting up to $DRAIN_SECONDS s for clients"
+    show waiting
     while :; do
         time=$(now)
         connected=$(clients)
         if [ "$connected" -gt 0 ]; then busy=$time; fi
         if [ $((time - busy)) -ge "$quiet" ]; then
-            log "drain: no client for $quiet s"
+            finish "no client for $quiet s"
             return
         elif [ $((time - begin)) -ge "$DRAIN_SECONDS" ]; then
-            log "drain: $connected connections left at the deadline"
+            finish "$connected connections left at the deadline"
             return
         elif [ $((time - begin)) -ge "$DRAIN_REJECT_AFTER_SECONDS" ] && [ ! -e "$closed" ]; then
             reject_new_clients
@@ -65,7 +79,7 @@ main() {
             asked=$time
             if engine_answers; then unanswered=0; else unanswered=$((unanswered + 1)); fi
             if [ "$unanswered" -ge "$LIVENESS_FAILURES" ]; then
-                log "drain: the engine does not answer"
+                finish "the engine does not answer"
                 return
             fi
         fi

@@ -9,17 +9,21 @@ from constructs import Construct
 
 from dindcache._scripts import SCRIPTS_DIRECTORY, FilesConfigMap, read_scripts
 from dindcache.engine import Engine
+from dindcache.monitoring import exporter
+from dindcache.monitoring.monitoring import Monitoring
 
 _SCRIPTS = (
     "common.sh",
     "daemon/prepare.sh",
     "daemon/lock.sh",
     "daemon/start.sh",
+    "daemon/user-namespace.sh",
     "daemon/alive.sh",
     "daemon/ready.sh",
     "daemon/drain.sh",
     "daemon/reload-certificate.sh",
     "daemon/check-certificate.sh",
+    "cleanup/bytes.sh",
     "cleanup/guard-disk.sh",
     "cleanup/last-used.sh",
     "cleanup/remember-use.sh",
@@ -29,13 +33,15 @@ _SCRIPTS = (
 _LARGEST = 1 << 20
 
 
-def daemon_files(engine: Engine, *, daemon_json: str) -> dict[str, str]:
+def daemon_files(engine: Engine, *, daemon_json: str, monitoring: Monitoring | None) -> dict[str, str]:
     """Return the files of a daemon by their keys in its ConfigMap.
 
     :raises ValueError: The files are too large for a ConfigMap because of the certificates of registries
     """
     certificates = {f"registry-{i}.crt": pem for i, pem in enumerate(engine.registry_certificates.values())}
     data = {"daemon.json": daemon_json, **certificates, **read_scripts(*_SCRIPTS)}
+    if monitoring:
+        data |= {**read_scripts(*exporter.SCRIPTS), **exporter.monitoring_files(monitoring)}
     size = sum(len(key) + len(text.encode()) for key, text in data.items())
     if size > _LARGEST:
         given = sum(len(pem.encode()) for pem in certificates.values())
@@ -59,7 +65,7 @@ class DaemonFiles(Construct):
 
     def __init__(self, scope: Construct, id: str, *, name: str, data: Mapping[str, str], engine: Engine) -> None:
         super().__init__(scope, id)
-        paths = {key: f"{SCRIPTS_DIRECTORY}/{key}" for key in data if key.endswith(".sh")}
+        paths = {key: f"{SCRIPTS_DIRECTORY}/{key}" for key in data if key.endswith(".sh") or key.startswith("metrics")}
         paths["daemon.json"] = f"{self.ENGINE_DIRECTORY}/daemon.json"
         for i, host in enumerate(engine.registry_certificates):
             paths[f"registry-{i}.crt"] = f"{self.ENGINE_DIRECTORY}/certs.d/{host}/ca.crt"

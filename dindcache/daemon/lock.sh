@@ -35,8 +35,10 @@ main() {
     if ! take; then
         log "another daemon holds $root, waiting for it to end"
         touch "$waiting" 2>/dev/null || : # the init container cannot write there, and has no probes
+        begin=$(now)
         until take; do sleep 1; done
         log "$root is free"
+        tell locked $(($(now) - begin))
     fi
     exec "$@"
 }

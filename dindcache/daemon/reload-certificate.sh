@@ -7,6 +7,7 @@
 #   RELOAD_REJECT_AFTER_SECONDS   new clients are rejected after this time
 #   DRAIN_QUIET_SECONDS, LIVENESS_…   as in drain.sh
 #   CERTIFICATES                  defaults to /certs/server
+#   METRICS                       directory of the metrics, if they are on; defaults to /run/dindcache.metrics
 #   POLL_SECONDS                  defaults to 10
 set -eu
 : "${PORT:?}" "${RELOAD_DRAIN_SECONDS:?}" "${RELOAD_REJECT_AFTER_SECONDS:?}"
@@ -20,7 +21,8 @@ checksum() { sha256sum "$certificates/ca.pem" "$certificates/cert.pem" "$certifi
 is_usable() { reason=$(sh "${0%/*}/check-certificate.sh" "$@" 2>&1); }
 
 drain() {
-    DRAIN_SECONDS=$RELOAD_DRAIN_SECONDS DRAIN_REJECT_AFTER_SECONDS=$RELOAD_REJECT_AFTER_SECONDS sh "${0%/*}/drain.sh" ||
+    DRAIN_SECONDS=$RELOAD_DRAIN_SECONDS DRAIN_REJECT_AFTER_SECONDS=$RELOAD_REJECT_AFTER_SECONDS DRAIN_REASON=certificate \
+        sh "${0%/*}/drain.sh" ||
         log "the engine restarts without a drain"
 }
 
@@ -35,6 +37,8 @@ watch() {
             drain
             # The drain can take a day, and the files can have changed by now.
             if is_usable "$@"; then
+                metrics=${METRICS:-/run/dindcache.metrics}
+                [ ! -d "$metrics" ] || echo certificate >"$metrics/restart" || :
                 kill -TERM 1
                 return
             fi

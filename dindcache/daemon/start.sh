@@ -3,8 +3,10 @@
 # A setting that the node does not allow is logged and left out.
 #   PORT                                      port of the daemon
 #   RELOAD_…, DRAIN_…                         as in reload-certificate.sh and drain.sh
+#   USER_NAMESPACE                            as in user-namespace.sh
 #   CERTIFICATES                              defaults to /certs/server
 #   DATA_ROOT                                 defaults to /var/lib/docker
+#   METRICS                                   directory of the metrics, if they are on; defaults to /run/dindcache.metrics
 set -eu
 : "${PORT:?}"
 . "${0%/*}/common.sh"
@@ -26,11 +28,12 @@ network_flags() {
 report_other_store() {
     root=${DATA_ROOT:-/var/lib/docker}
     if grep -q '"containerd-snapshotter": true' /etc/docker/daemon.json 2>/dev/null; then
-        other=overlay2 files=$root/image/overlay2
+        other=overlay2 files=$root/image/overlay2/imagedb/content/sha256
     else
-        other=containerd files=$root/containerd/daemon/io.containerd.content.v1.content/blobs
+        # Not its content: the other store keeps some manifests there too.
+        other=containerd files=$root/containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots
     fi
-    [ ! -d "$files" ] || log "the $other image store has images on this volume: they stay, but are not listed"
+    [ -z "$(ls -A "$files" 2>/dev/null)" ] || log "the $other image store has images on this volume: they stay, but are not listed"
 }
 
 # protect_engine: give the engine the oom_score_adj of its containers. The kubelet raises that of a pod that does not request
@@ -68,12 +71,24 @@ delegate() {
     done
 }
 
+# tell_start: tell the metrics of this start. The directory is as old as the pod.
+tell_start() {
+    metrics=${METRICS:-/run/dindcache.metrics} reason=pod
+    [ -d "$metrics" ] || return 0
+    if [ -e "$metrics/started" ]; then reason=$(cat "$metrics/restart" 2>/dev/null) || reason=unexpected; fi
+    : >"$metrics/started"
+    rm -f "$metrics/restart" "$metrics/drain"
+    tell start "$reason"
+}
+
 main() {
     trap 'exit 143' TERM # process 1 ignores it otherwise
+    sh "${0%/*}/user-namespace.sh"
     # shellcheck disable=SC2046 # a list of flags
     set -- $(network_flags) "$@"
     # A drain can have ended in a restart of only the container, which leaves the firewall rules of the pod.
     accept_clients
+    tell_start
     report_other_store
     protect_engine
     own=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)

@@ -22,7 +22,7 @@ _LONGEST_DEADLINE = (1 << 31) - 1
 LIVENESS_PERIOD_SECONDS = 10
 """Time between two liveness probes of the engine."""
 
-LIVENESS_FAILURES = 3
+LIVENESS_FAILURES = 6
 """Number of consecutive failed probes after which the kubelet and a drain consider the engine hung."""
 
 
@@ -38,11 +38,13 @@ class Timing:
     reload: int
 
     @staticmethod
-    def of(*, drain_timeout: Duration, reload_timeout: Duration) -> "Timing":
-        """Return the times that follow from two timeouts.
+    def of(*, drain_timeout: Duration | None, reload_timeout: Duration | None) -> "Timing":
+        """Return the times that follow from two timeouts, which default to 30 minutes and to a day.
 
         :raises ValueError: A timeout is not a whole number of seconds, or too long for Kubernetes
         """
+        drain_timeout = Duration.minutes(30) if drain_timeout is None else drain_timeout
+        reload_timeout = Duration.days(1) if reload_timeout is None else reload_timeout
         drain = _check.whole_seconds("drain_timeout", drain_timeout, least=0)
         reload = _check.whole_seconds("reload_timeout", reload_timeout, least=0)
         timing = Timing(drain=drain, reload=reload)

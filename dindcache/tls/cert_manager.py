@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cdk8s import ApiObject, ApiObjectMetadata, Duration, JsonPatch
+from cdk8s import ApiObjectMetadata, Duration
 from constructs import Construct
 
 from dindcache import _check
 from dindcache._names import ObjectName
+from dindcache._patch import custom_object
 from dindcache._typed import check_fields
 from dindcache.tls.certificates import Certificates, CertificateSecret, DaemonIdentity
 from dindcache.tls.renewal import check_renewal
@@ -56,7 +57,7 @@ class CertManager:
         daemon.check_client_namespaces(self.client_namespaces)
         daemon.check_issued(self.names, self.client_namespaces)
         check_renewal(self.lifetime, self.renew_before, daemon.rollout_seconds)
-        secrets = daemon.secrets(self.client_namespaces)
+        secrets = daemon.secrets(daemon.hostnames, self.client_namespaces)
         found = [*secrets, *(secret._replace(kind="Certificate") for secret in secrets)]
         if self.cluster_issuer is None:
             ca = f"{daemon.name}-ca"
@@ -77,15 +78,22 @@ class CertManager:
             "issuerRef": issuer,
         }
         further = [_check.certificate_name("names", name).partition(":") for name in self.names]
-        server = {
-            **leaf,
-            "secretName": daemon.server_secret_name,
-            "commonName": f"{daemon.name} server",
-            "dnsNames": [*daemon.server_names(daemon.namespace), *(name for kind, _, name in further if kind == "DNS")],
-            "ipAddresses": ["127.0.0.1", *(name for kind, _, name in further if kind == "IP")],
-            "usages": ["digital signature", "server auth"],
-        }
-        _create(scope, daemon, "Certificate", daemon.server_secret_name, server)
+        servers = {}
+        for host in daemon.hostnames:
+            name = daemon.server_secret_name(host)
+            names = {"secretName": name, "commonName": f"{host} server"}
+            server = {
+                **leaf,
+                **names,
+                "dnsNames": [
+                    *daemon.server_names(host, daemon.namespace),
+                    *(name for kind, _, name in further if kind == "DNS"),
+                ],
+                "ipAddresses": ["127.0.0.1", *(name for kind, _, name in further if kind == "IP")],
+                "usages": ["digital signature", "server auth"],
+            }
+            _create(scope, daemon, "Certificate", name, server)
+            servers[host] = CertificateSecret(name=name, items=_TLS_SECRET_FILES)
         clients = {}
         for namespace in (daemon.namespace, *self.client_namespaces):
             name = daemon.client_secret_name(namespace)
@@ -93,7 +101,7 @@ class CertManager:
             client = {**leaf, **names, "usages": ["digital signature", "client auth"]}
             _create(scope, daemon, "Certificate", name, client, namespace=namespace)
             clients[namespace] = CertificateSecret(name=name, items=_TLS_SECRET_FILES)
-        return Certificates(server=CertificateSecret(name=daemon.server_secret_name, items=_TLS_SECRET_FILES), clients=clients)
+        return Certificates(servers=servers, clients=clients)
 
     def _own_ca(self, scope: Construct, daemon: DaemonIdentity) -> str:
         ca, self_signed = f"{daemon.name}-ca", f"{daemon.name}-self-signed"
@@ -117,11 +125,8 @@ def _create(
 ) -> None:
     namespace = namespace or daemon.namespace
     metadata = ApiObjectMetadata(name=name, namespace=namespace, labels={"app": daemon.name})
-    # Users import the bindings of cert-manager's kinds themselves, so these are plain objects.
-    api_object = ApiObject(
-        scope, f"{kind}-{namespace}-{name}".lower(), api_version="cert-manager.io/v1", kind=kind, metadata=metadata
-    )
-    api_object.add_json_patch(JsonPatch.add("/spec", spec))
+    path = f"{kind}-{namespace}-{name}".lower()
+    custom_object(scope, path, api_version="cert-manager.io/v1", kind=kind, metadata=metadata, spec=spec)
 
 
 def _hours(duration: Duration) -> str:

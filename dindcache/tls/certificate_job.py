@@ -43,6 +43,12 @@ class CertificateJob(Construct):
     """Lifetime of the CA, in days."""
 
     @staticmethod
+    def items(daemon: DaemonIdentity, name: str) -> dict[str, str]:
+        """Return the files of one daemon by their keys in the server Secret, which all daemons of a fleet share."""
+        prefix = "" if name == daemon.name else f"{name}."
+        return {"ca.pem": "ca.pem", f"{prefix}cert.pem": "cert.pem", f"{prefix}key.pem": "key.pem"}
+
+    @staticmethod
     def objects(daemon: DaemonIdentity, client_namespaces: Sequence[str]) -> list[ObjectName]:
         """Return the objects for these namespaces, except the Job itself, whose name contains a checksum."""
         own = [ObjectName(kind, _name(daemon)) for kind in ("ServiceAccount", "Role", "RoleBinding", "ConfigMap", "CronJob")]
@@ -69,16 +75,17 @@ class CertificateJob(Construct):
         clients = {namespace: daemon.client_secret_name(namespace) for namespace in (daemon.namespace, *client_namespaces)}
         secrets = {
             "ca": f"{daemon.name}-ca-{ca_generation}",
-            "server": daemon.server_secret_name,
+            "server": daemon.server_secret_name(daemon.name),
             "client": clients[daemon.namespace],
         }
         self._allow(secrets.values(), clients)
         # Either can be the CA that this one replaces.
         secrets |= {"previous": f"{daemon.name}-ca-{ca_generation - 1}", "next": f"{daemon.name}-ca-{ca_generation + 1}"}
         # If the chart has no namespace, the kubelet inserts the pod's own.
-        server = [f"DNS:{name}" for name in daemon.server_names(daemon.namespace or "$(NAMESPACE)")]
+        server = [f"DNS:{name}" for name in daemon.server_names("@", daemon.namespace or "$(NAMESPACE)")]
         environment = {
             "NAME": daemon.name,
+            "SERVERS": " ".join(daemon.hostnames),
             "SERVER_NAMES": ",".join([*server, "IP:127.0.0.1", *names]),
             "CLIENTS": " ".join(f"{namespace or '$(NAMESPACE)'}/{secret}" for namespace, secret in clients.items()),
             "CA_GENERATION": str(ca_generation),

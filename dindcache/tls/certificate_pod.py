@@ -7,7 +7,7 @@ from urllib.parse import quote
 from cdk8s_plus_27 import k8s
 
 from dindcache._scripts import SCRIPTS_PATH, script_command
-from dindcache.pod import PodOptions
+from dindcache.pod import PodOptions, restricted_container, restricted_pod
 from dindcache.tls.certificates import DaemonIdentity
 
 STATE_LABEL = "dindcache/certificates"
@@ -16,7 +16,6 @@ STATE_LABEL = "dindcache/certificates"
 STATE_KEY = "state"
 """Key of the ConfigMap with the checksum of the current Job."""
 
-_USER = 10000  # above the users of a node
 _TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - where kubectl looks
 
 
@@ -72,19 +71,11 @@ def certificate_pod(
         automount_service_account_token=False,  # the container that issues needs none
         restart_policy="Never",  # a retry mounts Secrets that another run has issued in the meantime
         affinity=_away_from(daemon),
-        security_context=k8s.PodSecurityContext(
-            run_as_non_root=True,
-            run_as_user=_USER,
-            run_as_group=_USER,
-            fs_group=_USER,
-            seccomp_profile=k8s.SeccompProfile(type="RuntimeDefault"),
-        ),
+        security_context=restricted_pod(),
         init_containers=[end_predecessors, issue, _publish("publish-ca", kubectl_image, "ca.yaml")],
         containers=[_publish("publish", kubectl_image, "certificates.yaml")],
         volumes=volumes,
-        image_pull_secrets=[k8s.LocalObjectReference(name=name) for name in options.image_pull_secrets or ()] or None,
-        tolerations=list(options.tolerations or ()) or None,
-        priority_class_name=options.priority_class_name,
+        **options.props(),
     )
     metadata = k8s.ObjectMeta(annotations=options.annotations, labels=options.labels)
     return k8s.PodTemplateSpec(metadata=metadata if options.annotations or options.labels else None, spec=spec)
@@ -137,28 +128,25 @@ def _container() -> dict[str, Any]:
     return {
         "image_pull_policy": "IfNotPresent",
         "resources": k8s.ResourceRequirements(requests=amounts("10m", "64Mi"), limits=amounts("1", "256Mi")),
-        "security_context": k8s.SecurityContext(
-            allow_privilege_escalation=False,
-            read_only_root_filesystem=True,
-            capabilities=k8s.Capabilities(drop=["ALL"]),
-        ),
+        "security_context": restricted_container(),
     }
 
 
 def _away_from(daemon: DaemonIdentity) -> k8s.Affinity:
     """Prefer another node than the daemon's, where every client is root."""
     elsewhere = k8s.PodAffinityTerm(
-        topology_key="kubernetes.io/hostname", label_selector=k8s.LabelSelector(match_labels={"app": daemon.name})
+        topology_key="kubernetes.io/hostname", label_selector=k8s.LabelSelector(match_labels=daemon.labels)
     )
     pods = k8s.PodAntiAffinity(
         preferred_during_scheduling_ignored_during_execution=[
             k8s.WeightedPodAffinityTerm(weight=100, pod_affinity_term=elsewhere)
         ]
     )
-    if daemon.hostname is None:
+    hostnames = [hostname for hostname in daemon.hostnames.values() if hostname is not None]
+    if not hostnames:
         return k8s.Affinity(pod_anti_affinity=pods)
     # The daemon may not have been scheduled yet.
-    other = k8s.NodeSelectorRequirement(key="kubernetes.io/hostname", operator="NotIn", values=[daemon.hostname])
+    other = k8s.NodeSelectorRequirement(key="kubernetes.io/hostname", operator="NotIn", values=hostnames)
     node = k8s.PreferredSchedulingTerm(weight=100, preference=k8s.NodeSelectorTerm(match_expressions=[other]))
     nodes = k8s.NodeAffinity(preferred_during_scheduling_ignored_during_execution=[node])
     return k8s.Affinity(node_affinity=nodes, pod_anti_affinity=pods)

@@ -1,6 +1,6 @@
 """The certificates of a daemon and of its clients: their names, and the Secrets that hold them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -52,44 +52,47 @@ class CertificateSecret:
 
 @dataclass(frozen=True, kw_only=True)
 class Certificates:
-    """The Secrets of a daemon and of its clients.
+    """The Secrets of a daemon or of the daemons of a fleet, and of their clients.
 
-    :param server: Secret of the daemon
+    :param servers: Secret of each daemon by the daemon's name
     :param clients: Secrets of its clients by namespace; None stands for the namespace of ``kubectl apply``
     """
 
-    server: CertificateSecret
+    servers: Mapping[str, CertificateSecret]
     clients: Mapping[str | None, CertificateSecret]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DaemonIdentity:
-    """The properties of a daemon that its certificates depend on.
+    """The properties of a daemon, or of a fleet of daemons, that its certificates depend on.
 
-    :param name: Name of the daemon
+    :param name: Name of the daemon or of the fleet
     :param namespace: Namespace of its chart
+    :param labels: Labels that only the pods of the daemon, or of every daemon of the fleet, have
     :param image: Image of the engine, which contains openssl
-    :param hostname: Hostname of its node; None if it is not known. Every client is root there
-    :param rollout_seconds: Longest time until the daemon serves a renewed certificate, in seconds
+    :param hostnames: Hostname of each daemon's node by the daemon's name; None if it is not known. Every client is root there
+    :param rollout_seconds: Longest time until a daemon serves a renewed certificate, in seconds
     :param pod: Options of its pods
     """
 
     name: str
     namespace: str | None
+    labels: Mapping[str, str]
     image: str
-    hostname: str | None
+    hostnames: Mapping[str, str | None]
     rollout_seconds: int
     pod: PodOptions = field(default_factory=PodOptions)
 
-    def server_names(self, namespace: str | None) -> list[str]:
-        """Return every DNS name of the daemon's Service, and ``localhost`` for its own pod."""
-        service = [f"{self.name}.{namespace}{end}" for end in ("", ".svc", ".svc.cluster.local") if namespace]
-        return [self.name, *service, "localhost"]
+    @staticmethod
+    def server_names(daemon: str, namespace: str | None) -> list[str]:
+        """Return every DNS name of a daemon's Service, and ``localhost`` for its own pod."""
+        service = [f"{daemon}.{namespace}{end}" for end in ("", ".svc", ".svc.cluster.local") if namespace]
+        return [daemon, *service, "localhost"]
 
-    @property
-    def server_secret_name(self) -> str:
-        """Name of the daemon's Secret, unless it is given."""
-        return f"{self.name}-server"
+    @staticmethod
+    def server_secret_name(owner: str) -> str:
+        """Return the name of the Secret of a daemon, or of all daemons of a fleet, unless it is given."""
+        return f"{owner}-server"
 
     def client_secret_name(self, namespace: str | None) -> str:
         """Return the name of a namespace's client Secret, which no other daemon uses in that namespace.
@@ -127,10 +130,12 @@ class DaemonIdentity:
         for name in names:
             _check.certificate_name("names", name)
 
-    def secrets(self, namespaces: Sequence[str]) -> list[ObjectName]:
-        """Return the Secrets of the daemon and of its clients, in its own namespace and in others."""
-        own = [ObjectName("Secret", self.server_secret_name), ObjectName("Secret", self.client_secret_name(self.namespace))]
-        return own + [ObjectName("Secret", self.client_secret_name(namespace), namespace) for namespace in namespaces]
+    def secrets(self, servers: Iterable[str], namespaces: Sequence[str]) -> list[ObjectName]:
+        """Return the Secrets of daemons, and of their clients in the own namespace and in others."""
+        own = [*map(self.server_secret_name, servers), self.client_secret_name(self.namespace)]
+        return [ObjectName("Secret", name) for name in own] + [
+            ObjectName("Secret", self.client_secret_name(namespace), namespace) for namespace in namespaces
+        ]
 
 
 class Tls(Protocol):

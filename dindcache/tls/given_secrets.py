@@ -42,6 +42,6 @@ class GivenSecrets:
         """Return the given Secrets."""
         client = CertificateSecret(name=self.client, items=DOCKER_FILES)
         return Certificates(
-            server=CertificateSecret(name=self.server, items=DOCKER_FILES),
+            servers=dict.fromkeys(daemon.hostnames, CertificateSecret(name=self.server, items=DOCKER_FILES)),
             clients=dict.fromkeys((daemon.namespace, *self.client_namespaces), client),
         )

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Issue the certificates of a daemon and its clients, and write their Secrets as manifests. Valid certificates are kept.
-#   NAME, NAMESPACE     name and namespace of the daemon
-#   SERVER_NAMES        names of the daemon's certificate, in the format of openssl
+#   NAME, NAMESPACE     name and namespace of the daemon or of the fleet
+#   SERVERS             name of each daemon, separated by spaces. In a fleet, it begins the daemon's keys in the server Secret
+#   SERVER_NAMES        names of a daemon's certificate, in the format of openssl, with @ for the daemon's name
 #   CLIENTS             namespace/name of each client Secret, separated by spaces
 #   CA_GENERATION       number of the CA
 #   CA_DAYS             lifetime of a CA
@@ -20,7 +21,7 @@
 # longer trusted. Each step waits until the previous one has reached everyone. This holds for the next generation, for any other
 # one, and for a CA whose Secret was lost.
 set -eu
-: "${NAME:?}" "${NAMESPACE:?}" "${SERVER_NAMES:?}" "${CLIENTS:?}" "${CA_GENERATION:?}" "${CA_DAYS:?}" "${CA_NOTICE_SECONDS:?}"
+: "${NAME:?}" "${NAMESPACE:?}" "${SERVERS:?}" "${SERVER_NAMES:?}" "${CLIENTS:?}" "${CA_GENERATION:?}" "${CA_DAYS:?}" "${CA_NOTICE_SECONDS:?}"
 : "${LIFETIME_DAYS:?}" "${RENEW_SECONDS:?}" "${BACKDATE_SECONDS:?}" "${ROLLOUT_SECONDS:?}"
 . "${0%/*}/common.sh"
 # Trust only the given CAs, not those of the image, all of which openssl would also read at each call.
@@ -139,10 +140,11 @@ find_others() {
     done
 }
 
-# has_issued CA: whether it has signed the daemon's certificate, or the clients' if that is lost.
+# has_issued CA: whether it has signed the daemons' certificates, or the clients' if those are lost.
 has_issued() {
-    certificate=$issued/server/cert.pem
-    openssl x509 -in "$certificate" -noout 2>/dev/null || certificate=$issued/client/cert.pem
+    for certificate in "$issued"/server/*cert.pem "$issued/client/cert.pem"; do
+        if openssl x509 -in "$certificate" -noout 2>/dev/null; then break; fi
+    done
     is_signed_by "$1" "$certificate"
 }
 
@@ -184,34 +186,39 @@ keep_signer() {
     keeps=others.pem
 }
 
-# certificate USE PURPOSE EXTENSION: write a certificate, its key and the trusted CAs to the directory USE.
+# certificate USE PREFIX NAME PURPOSE EXTENSION: write a certificate, its key and the trusted CAs to the directory USE. Their
+# files begin with the prefix.
 certificate() {
-    request "$1" "$NAME $1"
+    request "$1" "$3 $1"
     cat >"$1/extensions" <<END
 basicConstraints = critical, CA:false
 keyUsage = critical, digitalSignature
 subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
-$3
+$5
 END
     end=$((now + LIFETIME_DAYS * 86400)) ca_end=$(end_of "$signer/ca.pem")
     [ "$end" -le "$ca_end" ] || end=$ca_end
     sign "$1" "$end" -cert "$signer/ca.pem" -keyfile "$signer/ca-key.pem"
-    if is_kept "$issued/$1" "$1" "$2"; then
-        copy "$issued/$1/cert.pem" "$1/cert.pem"
-        copy "$issued/$1/key.pem" "$1/key.pem"
+    if is_kept "$issued/$1/$2" "$1/cert.pem" "$4"; then
+        copy "$issued/$1/$2cert.pem" "$1/cert.pem"
+        copy "$issued/$1/$2key.pem" "$1/key.pem"
     else
-        log "a new certificate for the $1"
+        log "a new certificate for the $1${2:+ ${2%.}}"
+    fi
+    if [ -n "$2" ]; then
+        mv "$1/cert.pem" "$1/$2cert.pem"
+        mv "$1/key.pem" "$1/$2key.pem"
     fi
     cat ca/ca.pem others.pem >"$1/ca.pem"
 }
 
-# is_kept OLD NEW PURPOSE: whether the certificate in directory OLD stays, given the one in NEW that could replace it.
+# is_kept OLD NEW PURPOSE: whether the certificate whose files begin with OLD stays, given the one that could replace it.
 is_kept() {
-    is_key_pair "$1/cert.pem" "$1/key.pem" &&
-        is_signed_by "$keeps" "$1/cert.pem" "$3" &&
-        ! is_due "$1/cert.pem" "$2/cert.pem" &&
-        { [ "$keeps" = others.pem ] || [ "$(names "$1/cert.pem")" = "$(names "$2/cert.pem")" ]; }
+    is_key_pair "$1cert.pem" "$1key.pem" &&
+        is_signed_by "$keeps" "$1cert.pem" "$3" &&
+        ! is_due "$1cert.pem" "$2" &&
+        { [ "$keeps" = others.pem ] || [ "$(names "$1cert.pem")" = "$(names "$2")" ]; }
 }
 
 # is_due OLD NEW: whether OLD is due for renewal, and NEW expires later. One that expires with its CA is never due.
@@ -239,9 +246,15 @@ main() {
     find_ca
     find_others
     take_step
-    certificate server sslserver "extendedKeyUsage = serverAuth
-subjectAltName = $SERVER_NAMES"
-    certificate client sslclient "extendedKeyUsage = clientAuth"
+    files="ca.pem last-ca-step"
+    for server in $SERVERS; do
+        prefix=$server.
+        [ "$server" != "$NAME" ] || prefix=
+        certificate server "$prefix" "$server" sslserver "extendedKeyUsage = serverAuth
+subjectAltName = $(echo "$SERVER_NAMES" | sed "s/@/$server/g")"
+        files="$files ${prefix}cert.pem ${prefix}key.pem"
+    done
+    certificate client "" "$NAME" sslclient "extendedKeyUsage = clientAuth"
     echo "$last_step" >server/last-ca-step
     # Of several concurrent runs, one creates the CA. The others cannot replace it, so they fail and start again with it.
     {
@@ -249,7 +262,8 @@ subjectAltName = $SERVER_NAMES"
         echo 'immutable: true'
     } >"$out/ca.yaml"
     {
-        secret "$NAMESPACE" "$NAME-server" server ca.pem cert.pem key.pem last-ca-step
+        # shellcheck disable=SC2086 # words
+        secret "$NAMESPACE" "$NAME-server" server $files
         for client in $CLIENTS; do secret "${client%/*}" "${client#*/}" client ca.pem cert.pem key.pem; done
     } >"$out/certificates.yaml"
 }

@@ -9,6 +9,7 @@ from constructs import Construct
 from dindcache import _check
 from dindcache._names import ObjectName
 from dindcache._typed import check_fields
+from dindcache.images import pinned
 from dindcache.pod import PodOptions
 from dindcache.tls.certificate_job import CertificateJob
 from dindcache.tls.certificates import DOCKER_FILES, Certificates, CertificateSecret, DaemonIdentity
@@ -62,7 +63,11 @@ class SelfIssued:
         daemon.check_issued(self.names, self.client_namespaces)
         check_renewal(self.lifetime, self.renew_before, daemon.rollout_seconds)
         cas = [ObjectName("Secret", f"{daemon.name}-ca-{self.ca_generation}")]
-        return [*CertificateJob.objects(daemon, self.client_namespaces), *daemon.secrets(self.client_namespaces), *cas]
+        return [
+            *CertificateJob.objects(daemon, self.client_namespaces),
+            *daemon.secrets([daemon.name], self.client_namespaces),
+            *cas,
+        ]
 
     def certificates(self, scope: Construct, daemon: DaemonIdentity) -> Certificates:
         """Create the Job that issues the certificates, and the CronJob that renews them."""
@@ -75,11 +80,14 @@ class SelfIssued:
             lifetime_days=int(self.lifetime.to_days()),
             renew_seconds=int(self.renew_before.to_seconds()),
             ca_generation=self.ca_generation,
-            kubectl_image=self.kubectl_image,
+            kubectl_image=pinned(scope, self.kubectl_image),
             pod=daemon.pod.override(self.pod),
         )
         return Certificates(
-            server=CertificateSecret(name=daemon.server_secret_name, items=DOCKER_FILES),
+            servers={
+                name: CertificateSecret(name=daemon.server_secret_name(daemon.name), items=CertificateJob.items(daemon, name))
+                for name in daemon.hostnames
+            },
             clients={
                 namespace: CertificateSecret(name=daemon.client_secret_name(namespace), items=DOCKER_FILES)
                 for namespace in (daemon.namespace, *self.client_namespaces)

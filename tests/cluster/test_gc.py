@@ -136,7 +136,7 @@ def test_the_file_system_keeps_its_free_space_and_a_restart_removes_nothing_more
         builder.client.sh("echo FROM busybox:latest | docker build -q -")
         return bool(builder.free() >= MIN_FREE)
 
-    builder.cluster.wait(collected, "the disk has its free space back", seconds=180)
+    builder.cluster.wait(collected, "the disk has its free space back")
     assert builder.client.build_cache() >= RESERVED
     builder.on_node("rm filler")
     kept = builder.records()

@@ -92,4 +92,4 @@ def test_the_whole_system_starts_where_every_node_is_tainted(cluster, site):
         create = ["create", "job", f"--namespace={NAMESPACE}", f"--from=cronjob/{name}-clear", f"{name}-now"]
         cluster.kubectl(*create)
         wait_until_scheduled(cluster, f"job-name={name}-now")
-    cluster.kubectl("wait", f"--namespace={NAMESPACE}", f"job/{name}-now", "--for=condition=Complete", "--timeout=200s")
+    cluster.kubectl("wait", f"--namespace={NAMESPACE}", f"job/{name}-now", "--for=condition=Complete", "--timeout=600s")

@@ -38,7 +38,7 @@ printf 'FROM busybox:latest\nRUN echo young >name\n' | docker build -q -t young:
 docker run --rm --volume used:/data run:1 true
 docker create --name young --network awaited busybox"""
 SHOW = """docker ps -a --format 'container {{.Names}}'; docker network ls --filter type=custom --format 'network {{.Name}}'
-docker volume ls --format 'volume {{.Name}}' | grep -v dindcache-last-used-
+docker volume ls --format 'volume {{.Name}}' | grep -v -e dindcache-last-used- -e dindcache-prune-
 docker images --format 'image {{.Repository}}:{{.Tag}}'; docker images -q --filter dangling=true"""
 LEFT = {
     *(f"container {name}" for name in ("kept", "service", "young")),
@@ -91,12 +91,12 @@ def prune(cluster: Cluster, name: str, schedule: str, job: str) -> None:
 
 
 def wait(cluster: Cluster, name: str, job: str) -> None:
-    cluster.kubectl("wait", f"--namespace={NAMESPACE}", f"job/{name}-{job}", "--for=condition=complete", "--timeout=280s")
+    cluster.kubectl("wait", f"--namespace={NAMESPACE}", f"job/{name}-{job}", "--for=condition=complete", "--timeout=600s")
 
 
 @pytest.fixture(scope="module")
 def pruned(cluster: Cluster, clients: dict[str, Client]) -> dict[str, set[str]]:
-    """By daemon what is left."""
+    """By daemon what is left. The logs of the prunes are printed, for a test that fails."""
     for client in clients.values():
         client.sh(OLD)
     old = time.monotonic() + PATIENT
@@ -106,6 +106,7 @@ def pruned(cluster: Cluster, clients: dict[str, Client]) -> dict[str, set[str]]:
         prune(cluster, name, "patient", "first")
     for name in NAMES:
         wait(cluster, name, "first")
+        print(cluster.kubectl("logs", f"--namespace={NAMESPACE}", f"job/{name}-first"))
     return {name: set(client.sh(SHOW).splitlines()) for name, client in clients.items()}
 
 
@@ -138,7 +139,7 @@ def test_builds_beside_a_prune_lose_nothing(cluster, clients, names):
             client.sh("docker images -q --no-trunc; docker images -q --no-trunc --filter dangling=true").split()
         )
     for build in builds:
-        output, _ = build.communicate(timeout=200)
+        output, _ = build.communicate(timeout=600)
         assert build.returncode == 0, output
     for client, directory, tag in projects:
         assert client.cached_steps(directory, tag) == {"2/4", "3/4", "4/4"}

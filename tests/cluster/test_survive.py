@@ -55,7 +55,7 @@ def write_slow_project(client: Client, directory: str) -> None:
 
 
 def finish(process: "subprocess.Popen[str]") -> None:
-    output, _ = process.communicate(timeout=200)
+    output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
 
 
@@ -116,10 +116,10 @@ def test_a_drain_ends_under_a_steady_load_of_new_builds(cluster, site, client, s
     (before,) = cluster.pods(NAMESPACE, APP)
     begin = time.monotonic()
     delete(cluster)
-    cluster.wait(lambda: before["metadata"]["uid"] not in uids(cluster), "the drain ends", seconds=240)
+    cluster.wait(lambda: before["metadata"]["uid"] not in uids(cluster), "the drain ends")
     took = time.monotonic() - begin
     client.sh("touch /tmp/stop")
-    load.communicate(timeout=60)
+    load.communicate(timeout=600)
     cluster.rollout(NAMESPACE, APP)
     # Half of the drain with new clients, 10 s without a client, then the engine's own end: not the deadline.
     assert drain / 2 < took < drain / 2 + 10 + 25
@@ -158,7 +158,7 @@ def test_a_replacement_waits_for_a_daemon_that_is_killed(cluster, client, settle
     write_slow_project(client, "/tmp/killed")
     build = client.start_build("/tmp/killed", "killed")
     delete(cluster, "--grace-period=0", "--force")
-    build.communicate(timeout=200)  # the kubelet ends the daemon at once, and the build with it
+    build.communicate(timeout=600)  # the kubelet ends the daemon at once, and the build with it
     settle(cluster)
     assert cluster.restarts(NAMESPACE, APP) == 0
     assert client.cached_steps("/tmp/killed", "killed") >= {"2/4", "3/4"}

@@ -80,7 +80,7 @@ def issue(cluster: Cluster, *names: str) -> None:
         jobs.append(job)
     cluster.kubectl("apply", "-f", "-", stdin=Yaml.stringify(*jobs))
     found = [f"job/{name}" for name in names]
-    cluster.kubectl("wait", f"--namespace={NAMESPACE}", *found, "--for=condition=complete", "--timeout=280s")
+    cluster.kubectl("wait", f"--namespace={NAMESPACE}", *found, "--for=condition=complete", "--timeout=600s")
 
 
 def jobs(cluster: Cluster, namespace: str = NAMESPACE) -> set[str]:
@@ -137,11 +137,15 @@ def test_clients_without_a_valid_certificate_are_rejected(cluster, client):
     mine = secret(cluster, NAMESPACE, CLIENT)
     ca = Authority(files=secret(cluster, NAMESPACE, f"{APP}-ca-1"))
     other = {**secret(cluster, NAMESPACE, f"{OTHER}-client"), "ca.pem": mine["ca.pem"]}
+    below = Authority("below", signer=ca)
+    chained = below.issue("extendedKeyUsage = clientAuth")
     expected: list[tuple[dict[str, bytes], str]] = [
         ({"ca.pem": mine["ca.pem"]}, "tls: certificate required"),
         (other, "tls: certificate required"),  # a client does not show one that the server does not ask for
         (secret(cluster, NAMESPACE, SERVER), "tls: bad certificate"),
         (ca.issue("extendedKeyUsage = clientAuth", end=-60), "tls: expired certificate"),
+        # The CA signs no other CA.
+        ({**chained, "ca.pem": mine["ca.pem"], "cert.pem": chained["cert.pem"] + below.certificate}, "tls: bad certificate"),
     ]
     for files, error in expected:
         done = client.run(put(client, "/tmp/wrong", files))
@@ -259,7 +263,7 @@ def test_another_configuration_and_the_first_one_again_issue_at_once(cluster, si
     build = builder.start_build(f"--build-arg=number={time.time_ns()} /tmp/slow", "slow")
     follower.kill()
     follower.communicate()
-    output, _ = build.communicate(timeout=120)
+    output, _ = build.communicate(timeout=600)
     assert build.returncode == 0, output
     assert cluster.restarts(NAMESPACE, APP) == 0
     cluster.wait(lambda: cluster.restarts(NAMESPACE, APP) == 1, "the engine is restarted in order")

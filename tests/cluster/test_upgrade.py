@@ -58,7 +58,7 @@ def start_slow_build(client: Client, number: int) -> "subprocess.Popen[str]":
 
 
 def finish(build: "subprocess.Popen[str]") -> None:
-    output, _ = build.communicate(timeout=200)
+    output, _ = build.communicate(timeout=600)
     assert build.returncode == 0, output
 
 
@@ -125,7 +125,7 @@ def test_a_draining_pod_keeps_its_scripts(cluster, site):
     build = start_slow_build(client, 2)
     apply(cluster, *changed)
     finish(build)
-    cluster.kubectl("rollout", "status", f"--namespace={NAMESPACE}", f"deployment/{SCRIPTS}", "--timeout=200s")
+    cluster.kubectl("rollout", "status", f"--namespace={NAMESPACE}", f"deployment/{SCRIPTS}", "--timeout=600s")
     client.wait_for_daemon()
     assert cluster.restarts(NAMESPACE, SCRIPTS) == 0
 

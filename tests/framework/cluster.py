@@ -34,23 +34,28 @@ class Cluster:
 
     :param kubeconfig: File that names the cluster
     :param registry_mirror: URL of a mirror of Docker Hub that its pods reach
+    :param daemon_node: Name of the node that is listed first, which has the daemons. Defaults to the first one
+    :param user_namespaces: Whether the daemons run in user namespaces
     """
 
-    def __init__(self, kubeconfig: str, registry_mirror: str | None) -> None:
-        self.kubeconfig = kubeconfig
+    def __init__(
+        self, kubeconfig: str, registry_mirror: str | None, *, daemon_node: str | None = None, user_namespaces: bool = False
+    ) -> None:
+        self.kubeconfig, self.user_namespaces = kubeconfig, user_namespaces
         self.registry_mirrors = [registry_mirror] if registry_mirror else []
         # The builder of Engine 27 speaks https to a mirror, whatever its URL says, unless it is an insecure registry.
         self.mirror_hosts = [urlsplit(mirror).netloc for mirror in self.registry_mirrors]
-        nodes = self.get("nodes")
-        self.hostnames = [node["metadata"]["labels"]["kubernetes.io/hostname"] for node in nodes["items"]]
-        self.node_names = [node["metadata"]["name"] for node in nodes["items"]]
+        nodes = [node["metadata"] for node in self.get("nodes")["items"]]
+        nodes.sort(key=lambda node: bool(node["name"] != daemon_node))
+        self.hostnames = [node["labels"]["kubernetes.io/hostname"] for node in nodes]
+        self.node_names = [node["name"] for node in nodes]
 
-    def run(self, *arguments: str | Path, stdin: str | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str | Path, stdin: str | None = None, timeout: float = 700) -> subprocess.CompletedProcess[str]:
         """Run kubectl, which can fail."""
         command = ["kubectl", f"--kubeconfig={self.kubeconfig}", *map(str, arguments)]
         return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False, env=KUBECTL)
 
-    def kubectl(self, *arguments: str | Path, stdin: str | None = None, timeout: float = 300) -> str:
+    def kubectl(self, *arguments: str | Path, stdin: str | None = None, timeout: float = 700) -> str:
         """Run kubectl, and return its output."""
         done = self.run(*arguments, stdin=stdin, timeout=timeout)
         assert done.returncode == 0, f"kubectl {' '.join(map(str, arguments))}\n{done.stdout}\n{done.stderr}"
@@ -77,7 +82,7 @@ class Cluster:
             if name in found:
                 # First: the controller that deletes a namespace waits half of the pods' grace period before it looks again.
                 self._end_pods(f"--namespace={name}")
-        self.kubectl("delete", "namespace", *names, "--ignore-not-found", "--wait", "--timeout=180s")
+        self.kubectl("delete", "namespace", *names, "--ignore-not-found", "--wait", "--timeout=600s")
 
     def _end_pods(self, namespace: str) -> None:
         self.kubectl("delete", "deployment,replicaset,statefulset", "--all", namespace, "--cascade=orphan", "--wait")
@@ -87,7 +92,7 @@ class Cluster:
                 self.on_node(pod["spec"]["nodeName"], f"kill -KILL {processes(pod)} 2>/dev/null || :")
         self.kubectl("delete", "pod", "--all", namespace, "--grace-period=1", "--wait=false")
 
-    def wait(self, condition: Callable[[], Any], what: str, seconds: float = 90) -> Any:
+    def wait(self, condition: Callable[[], Any], what: str, seconds: float = 600) -> Any:
         """Poll a condition until it is true, and return its value."""
         end = time.monotonic() + seconds
         while not (value := condition()):
@@ -104,9 +109,10 @@ class Cluster:
 
         self.wait(events, f"an event {reason} with {text!r} in {namespace}")
 
-    def rollout(self, namespace: str, name: str, seconds: int = 280) -> None:
+    def rollout(self, namespace: str, name: str, seconds: int = 600) -> None:
         """Wait until a Deployment has its pods."""
-        self.kubectl("rollout", "status", f"--namespace={namespace}", f"deployment/{name}", f"--timeout={seconds}s")
+        status = ["rollout", "status", f"--namespace={namespace}", f"deployment/{name}", f"--timeout={seconds}s"]
+        self.kubectl(*status, timeout=seconds + 20)
 
     def pods(self, namespace: str, app: str) -> list[Any]:
         """Return the pods of an app, the oldest first."""
@@ -124,7 +130,7 @@ class Cluster:
         """Run a Job of a CronJob, and wait for its end."""
         job = f"{cron_job}-now"
         self.kubectl("create", "job", f"--namespace={namespace}", f"--from=cronjob/{cron_job}", job)
-        self.kubectl("wait", f"--namespace={namespace}", f"job/{job}", "--for=condition=Complete", "--timeout=290s")
+        self.kubectl("wait", f"--namespace={namespace}", f"job/{job}", "--for=condition=Complete", "--timeout=600s")
         self.kubectl("delete", f"--namespace={namespace}", f"job/{job}", "--wait")
 
     def signal(self, namespace: str, app: str, command: str, number: str) -> None:

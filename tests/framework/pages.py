@@ -1,4 +1,4 @@
-"""The shell blocks of README and docs, run on a cluster."""
+"""The blocks of README and docs, and the shell blocks run on a cluster."""
 
 import os
 import re
@@ -6,19 +6,33 @@ import subprocess
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.framework.cluster import Cluster
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
 
+class Block(NamedTuple):
+    """A block of a page: its language, its text and the text before it."""
+
+    language: str
+    text: str
+    before: str
+
+
+def blocks(page: Path, *languages: str) -> list[Block]:
+    """Return the blocks of some languages."""
+    text = page.read_text()
+    found = re.finditer(r"^( *)```(\w+)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    return [Block(m[2], textwrap.dedent(m[3]), text[: m.start()]) for m in found if m[2] in languages]
+
+
 def block(page: str, heading: str, language: str = "sh") -> str:
     """Return the first block of a language below a heading of a page, such as ``## Grow a volume``."""
-    _, found, below = (REPOSITORY / page).read_text().partition(f"\n{heading}\n")
-    assert found, f"{page} has no {heading!r}"
-    match = re.search(rf"^ *```{language}\n(.*?)^ *```$", below, re.MULTILINE | re.DOTALL)
-    assert match, f"{page} has no {language} below {heading!r}"
-    return textwrap.dedent(match[1])
+    found = [block.text for block in blocks(REPOSITORY / page, language) if f"\n{heading}\n" in block.before]
+    assert found, f"{page} has no {language} below {heading!r}"
+    return found[0]
 
 
 def run(cluster: Cluster, script: str, directory: Path, names: Mapping[str, str] | None = None) -> str:

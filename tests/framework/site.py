@@ -70,7 +70,7 @@ class Site:
     ) -> DindDaemon:
         """Add a daemon to a chart, with a volume of its name on a node.
 
-        It uses the cluster's mirror and registry, and drains only if ``props`` have a ``drain_timeout``.
+        It uses the cluster's mirror, registry and mode, and drains only if ``props`` have a ``drain_timeout``.
 
         :param node: Number of the node
         :param disk: Options of a small file system for its data (``directory``)
@@ -86,6 +86,7 @@ class Site:
         )
         defaults = {
             "drain_timeout": Duration.seconds(0),
+            "user_namespace": self.cluster.user_namespaces,
             "registry_mirrors": self.cluster.registry_mirrors,
             "insecure_registries": [REGISTRY, *self.cluster.mirror_hosts],
         }

@@ -30,7 +30,7 @@ def probe(path: str, script: str, period: int, failures: int) -> dict[str, Any]:
         **command(f"{path}.exec.command", "sh", f"/etc/dindcache/{script}"),
         f"{path}.failureThreshold": failures,
         f"{path}.periodSeconds": period,
-        f"{path}.timeoutSeconds": 5,
+        f"{path}.timeoutSeconds": 15,
     }
 
 
@@ -89,14 +89,14 @@ ADDED: dict[str, dict[str, Any]] = {
         f"{DIND}.env[DRAIN_REJECT_AFTER_SECONDS].value": "900",
         f"{DIND}.env[DRAIN_QUIET_SECONDS].value": "10",
         f"{DIND}.env[LIVENESS_PERIOD_SECONDS].value": "10",
-        f"{DIND}.env[LIVENESS_FAILURES].value": "3",
+        f"{DIND}.env[LIVENESS_FAILURES].value": "6",
         f"{DIND}.env[RELOAD_DRAIN_SECONDS].value": "88200",
         f"{DIND}.env[RELOAD_REJECT_AFTER_SECONDS].value": "87300",
         **command(f"{DIND}.lifecycle.preStop.exec.command", "sh", "/etc/dindcache/drain.sh"),
         **probe(f"{DIND}.startupProbe", "alive.sh", 5, 480),
-        **probe(f"{DIND}.livenessProbe", "alive.sh", 10, 3),
+        **probe(f"{DIND}.livenessProbe", "alive.sh", 10, 6),
         f"{DIND}.livenessProbe.terminationGracePeriodSeconds": 15,
-        **probe(f"{DIND}.readinessProbe", "ready.sh", 5, 3),
+        **probe(f"{DIND}.readinessProbe", "ready.sh", 5, 12),
         f"{DIND}.imagePullPolicy": "IfNotPresent",
         f"{DIND}.securityContext.allowPrivilegeEscalation": True,
         f"{DIND}.securityContext.readOnlyRootFilesystem": False,

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import build, month
+from benchmarks import build, fleet, metrics, month
 from benchmarks.build import STEPS, in_turn, seconds, tables
 from benchmarks.floor import table
 from benchmarks.job import BUILDS, CHANGES, Job, projects, read
@@ -144,11 +145,30 @@ def test_the_sources_are_the_same_each_time(tmp_path):
     assert len(listings[0].splitlines()) > 3 * 200
 
 
-@pytest.mark.parametrize(("name", "plot"), [("build", build.plot), ("month", month.plot)])
+@pytest.mark.parametrize(("name", "plot"), [("build", build.plot), ("month", month.plot), ("metrics", metrics.plot)])
 def test_plots_of_the_docs_are_drawn_from_results(name: str, plot: Callable[[Any], str], request: pytest.FixtureRequest):
+    if name == "metrics" and sys.version_info < (3, 11):
+        pytest.skip("needs Python 3.11, as the pinned matplotlib does")
     results = ROOT / "benchmarks" / "results" / f"{name}.json"
     committed = ROOT / "docs" / "assets" / f"{name}.svg"
     drawn = plot(json.loads(results.read_text()))
     if request.config.getoption("--update-golden"):
         committed.write_text(drawn)
     assert committed.read_text() == drawn
+
+
+def test_the_page_has_the_results_of_the_simulation():
+    results = json.loads(fleet.RESULTS.read_text())
+    assert fleet.table(results) in (ROOT / "docs" / "explanation" / "benchmarks.md").read_text()
+    for size, ways in results.items():
+        assert ways["a fleet"]["moved"] <= 1 / (int(size) + 1) + 0.01
+        assert ways["a fleet"]["hits after"] > max(ways["modulo"]["hits after"], ways["random"]["hits after"])
+
+
+def test_a_small_simulation(monkeypatch):
+    monkeypatch.setattr(fleet, "PROJECTS", 200)
+    monkeypatch.setattr(fleet, "BUILDS", 2000)
+    ways = fleet.measure(5)
+    assert ways["a fleet"]["moved"] < 0.3 < ways["modulo"]["moved"]
+    assert ways["a fleet"]["hits"] > ways["random"]["hits"]
+    assert ways["a fleet with a second choice"]["waits"] < ways["a fleet"]["waits"]

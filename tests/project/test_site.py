@@ -15,6 +15,7 @@ import pytest
 
 import dindcache
 import dindcache.gitlab
+import dindcache.prometheus
 
 ROOT = Path(__file__).parent.parent.parent
 CHROMIUM = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -66,7 +67,7 @@ def browse(served, tmp_path):
 def test_every_public_name_is_documented(site):
     reference = (site / "reference" / "constructs.html").read_text()
     names = [f"dindcache.{name}" for name in dindcache.__all__]
-    names += [f"dindcache.gitlab.{name}" for name in dindcache.gitlab.__all__]
+    names += [f"{module.__name__}.{name}" for module in (dindcache.gitlab, dindcache.prometheus) for name in module.__all__]
     assert not [name for name in names if f'id="{name}"' not in reference]
 
 

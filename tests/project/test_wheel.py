@@ -17,6 +17,7 @@ def test_a_users_app_needs_only_the_wheel(user_app):
         ("PersistentVolume", "user-app.disk"),
         ("PersistentVolumeClaim", "disk"),
         ("PersistentVolumeClaim", "cloud"),
+        ("ConfigMap", "board"),
         ("ConfigMap", "builder"),
         ("Deployment", "builder"),
         ("Service", "builder"),
@@ -29,9 +30,9 @@ def test_a_users_app_needs_only_the_wheel(user_app):
     (deployment,) = (manifest for manifest in manifests if manifest["kind"] == "Deployment")
     scripts = {path.name: path.read_text() for path in (ROOT / "dindcache").rglob("*.sh")}
     config_maps = [manifest["data"] for manifest in manifests if manifest["kind"] == "ConfigMap"]
-    assert len(config_maps) == 3
+    assert len(config_maps) == 4
     for data in config_maps:
         assert {key: text for key, text in data.items() if key.endswith(".sh")}.items() <= scripts.items()
     assert deployment["metadata"]["annotations"] == {"owner": "user"}
     assert path.with_name("config.toml").read_text().startswith("# by user\n[[runners]]\n")
-    assert yaml.safe_load(path.with_name("docker.gitlab-ci.yml").read_text()).keys() == {".docker", ".docker-build"}
+    assert yaml.safe_load(path.with_name("docker.gitlab-ci.yml").read_text()).keys() == {".dindcache", ".dindcache-build"}

@@ -8,6 +8,7 @@ from constructs import Construct
 
 from dindcache import ClaimedVolume, DindDaemon, LocalStorageClass, LocalVolume, PruneSchedule
 from dindcache.gitlab import GitLabCi, GitLabRunner
+from dindcache.prometheus import GrafanaDashboard
 
 
 class DiskClass(LocalStorageClass):
@@ -44,6 +45,11 @@ class NightlyPrune(PruneSchedule):
         super().__init__(scope, id, daemon=daemon, schedule=Cron.daily())
 
 
+class Board(GrafanaDashboard):
+    def __init__(self, scope: Construct, id: str) -> None:
+        super().__init__(scope, id, labels={"dashboard": "yes"})
+
+
 class Runner(GitLabRunner):
     def config(self) -> str:
         return "# by user\n" + super().config()
@@ -62,6 +68,7 @@ builder = Builder(
 )
 NightlyPrune(chart, "prune", daemon=builder)
 CloudVolume(chart, "cloud")
+Board(chart, "board")
 app.synth()
 (Path(app.outdir) / "config.toml").write_text(Runner(daemon=builder, namespace="user-app").config())
 (Path(app.outdir) / "docker.gitlab-ci.yml").write_text(Template(daemon=builder).template())

@@ -65,7 +65,7 @@ class Engine:
 
     def left(self, kind: str) -> set[str]:
         """Return the remaining IDs of a kind, without the record of use."""
-        return {name for name in self.read()[kind] if not name.startswith("dindcache-last-used-")}
+        return {name for name in self.read()[kind] if not name.startswith(("dindcache-last-used-", "dindcache-prune-"))}
 
     def record(self) -> dict[str, int]:
         """Return the record of use, from all volumes that have it."""
@@ -150,7 +150,7 @@ def inspect(state: State, kind: str, form: str, names: Sequence[str]) -> None:
         r"image \{\{\.Image\}\}.*\.Mounts.*": lambda _, found: "\n".join(
             [f"image {found['image']}", *(f"volume {volume}" for volume in found.get("volumes", ()))]
         ),
-        r"\{\{range \$key, \$time := \.Labels\}\}.*": lambda _, found: "\n".join(
+        r"\{\{range \$key, \$\w+ := \.Labels\}\}.*": lambda _, found: "\n".join(
             f"{key} {value}" for key, value in found["labels"].items()
         ),
         r"\{\{.*\}\} \{\{\.(ID|Name)\}\}.*": lambda key, found: line(kind, key, found),

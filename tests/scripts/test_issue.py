@@ -20,7 +20,7 @@ HOUR, DAY = 3600, 86400
 Files = dict[str, bytes]
 Secrets = dict[str, Files]
 SERVER, CLIENT = "docker-dind-server", "docker-dind-client"
-ALWAYS = "DNS:docker-dind,DNS:docker-dind.kube-ops.svc,DNS:localhost,IP:127.0.0.1"
+ALWAYS = "DNS:@,DNS:@.kube-ops.svc,DNS:localhost,IP:127.0.0.1"
 
 
 class Issue:
@@ -43,6 +43,7 @@ class Issue:
         renew: int = 30,
         clients: str = f"kube-ops/{CLIENT} builds/docker-dind--kube-ops-client",
         namespace: str = "kube-ops",
+        servers: str = "docker-dind",
         fails: bool = False,
     ) -> Secrets:
         issued, work, out = (self.directory / name for name in ("issued", "work", "out"))
@@ -66,6 +67,7 @@ class Issue:
                 "NOW": str(START + later),
                 "NAME": "docker-dind",
                 "NAMESPACE": namespace,
+                "SERVERS": servers,
                 "SERVER_NAMES": f"{ALWAYS}{names}",
                 "CLIENTS": clients,
                 "CA_GENERATION": str(generation),
@@ -181,6 +183,43 @@ def test_other_names_are_another_certificate_of_the_server(issue):
     assert more[SERVER]["cert.pem"] != secrets[SERVER]["cert.pem"]
     assert more[CLIENT] == secrets[CLIENT]
     assert issue(more)[SERVER]["cert.pem"] != more[SERVER]["cert.pem"]
+
+
+def test_each_daemon_of_a_fleet_has_a_certificate_of_its_own(issue, tmp_path):
+    secrets = issue({}, servers="docker-dind-node1 docker-dind-node2")
+    server, client = secrets[SERVER], secrets[CLIENT]
+    files = {f"docker-dind-node{i}.{file}" for i in (1, 2) for file in ("cert.pem", "key.pem")}
+    assert server.keys() == {"ca.pem", "last-ca-step", *files}
+    for certificate, name, is_its_own in [("node1", "node1", True), ("node2", "node2", True), ("node1", "node2", False)]:
+        options = ("-purpose", "sslserver", "-verify_hostname", f"docker-dind-{name}.kube-ops.svc")
+        assert trusts(tmp_path, client["ca.pem"], server[f"docker-dind-{certificate}.cert.pem"], *options) is is_its_own
+    assert trusts(tmp_path, server["ca.pem"], client["cert.pem"], "-purpose", "sslclient")
+
+
+def test_a_daemon_more_or_less_changes_no_certificate_of_another(issue):
+    two = issue({}, servers="docker-dind-a docker-dind-b")
+    three = issue(two, servers="docker-dind-a docker-dind-b docker-dind-c", later=DAY)
+    assert issue.log == ["dindcache: a new certificate for the server docker-dind-c"]
+    assert three[SERVER].items() >= two[SERVER].items()
+    assert three[CLIENT] == two[CLIENT]
+    one = issue(three, servers="docker-dind-c", later=2 * DAY)
+    assert one[SERVER] == {
+        key: value for key, value in three[SERVER].items() if not key.startswith(("docker-dind-a", "docker-dind-b"))
+    }
+    assert issue.log == []
+
+
+def test_a_fleet_changes_its_ca_in_three_steps(issue, tmp_path):
+    servers = "docker-dind-a docker-dind-b"
+    secrets = issue({}, servers=servers)
+    old_ca = secrets[CLIENT]["ca.pem"]
+    for step in (1, 2, 3):
+        secrets = issue(secrets, servers=servers, generation=2, later=step * 2 * DAY)
+        assert f"step {step} of 3" in issue.log[0 if step > 1 else 1]
+        for daemon in ("a", "b"):
+            certificate = secrets[SERVER][f"docker-dind-{daemon}.cert.pem"]
+            assert trusts(tmp_path, secrets[CLIENT]["ca.pem"], certificate, later=step * 2 * DAY)
+            assert trusts(tmp_path, old_ca, certificate, later=step * 2 * DAY) is (step == 1)
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,14 @@ def test_uses_are_recorded_together(guard, engine, recorded):
     assert recorded("dindcache.last-used") == [first]
 
 
+def test_a_version_claims_no_use_that_came_after_it_was_collected(guard, engine, recorded):
+    """Or a prune, which reads the events since then, would not see such a use."""
+    listed = engine.path.with_name("listed")
+    guard(answers=f"*label=dindcache.last-used) touch {listed}; sleep 2 ;;")
+    (written,) = recorded("dindcache.last-used")
+    assert written <= listed.stat().st_mtime
+
+
 def test_a_record_that_somebody_deletes_is_written_again(guard, engine, recorded):
     guard()
     engine.emit("volume a")

@@ -315,7 +315,7 @@ esac"""
     ],
 )
 def test_fifty_thousand_objects_take_less_than_a_minute(start, kind, words, options):
-    docker = f"exec 9>>/proc/1/fd/1\nKIND={kind} WORDS='{words}'\n{MANY}"
+    docker = f"exec 9>>/proc/1/fd/2\nKIND={kind} WORDS='{words}'\n{MANY}"
     values = {"MAX_JOB_SECONDS": "60", "UNUSED_SECONDS": "60", "KEEP_IMAGES": "", "KEEP_VOLUMES": ""}
     _, lines = end(start("prune.sh", environment=values, programs={"docker": docker}), seconds=60)
     assert f"docker {kind} rm {options}50000" in lines

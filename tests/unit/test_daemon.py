@@ -17,8 +17,18 @@ from cdk8s_plus_27 import (
     k8s,
 )
 
-from dindcache import ClaimedVolume, DindDaemon, Engine, GivenSecrets, NoTls, PodOptions, PruneSchedule, SelfIssued
-from dindcache.daemon.images import client_image
+from dindcache import (
+    ClaimedVolume,
+    DindDaemon,
+    Engine,
+    GivenSecrets,
+    Monitoring,
+    NoTls,
+    PodOptions,
+    PruneSchedule,
+    SelfIssued,
+)
+from dindcache.images import client_image
 
 
 @pytest.fixture
@@ -61,6 +71,56 @@ def test_dind_daemon_with_everything(chart, golden, volume):
     )
     PruneSchedule(chart, "clear-cache", daemon=daemon, schedule=Cron.weekly())
     golden(chart)
+
+
+def test_a_daemon_in_a_user_namespace(chart, golden, find, volume):
+    DindDaemon(chart, "docker-dind", volume=volume, user_namespace=True, seccomp_profile="profiles/dindcache.json")
+    pod = find("Deployment")["spec"]["template"]["spec"]
+    assert pod["hostUsers"] is False
+    assert not [c["name"] for c in (*pod["containers"], *pod["initContainers"]) if c["securityContext"].get("privileged")]
+    golden(chart)
+
+
+def limits(cpu: CpuResources | None, memory: MemoryResources | None) -> ContainerResources:
+    return ContainerResources(cpu=cpu, memory=memory)
+
+
+FOUR, EIGHT = Cpu.units(4), Size.gibibytes(8)
+
+
+@pytest.mark.parametrize(
+    ("resources", "qos"),
+    [
+        (limits(CpuResources(limit=FOUR), MemoryResources(limit=EIGHT)), "Guaranteed"),
+        (
+            limits(
+                CpuResources(request=Cpu.millis(4000), limit=FOUR), MemoryResources(request=Size.mebibytes(8192), limit=EIGHT)
+            ),
+            "Guaranteed",
+        ),
+        (limits(CpuResources(limit=FOUR), None), "Burstable"),
+        (limits(CpuResources(request=FOUR), MemoryResources(request=EIGHT)), "Burstable"),
+        (limits(CpuResources(request=Cpu.units(2), limit=FOUR), MemoryResources(limit=EIGHT)), "Burstable"),
+        (limits(CpuResources(limit=FOUR), MemoryResources(request=Size.gibibytes(1), limit=EIGHT)), "Burstable"),
+        (limits(None, None), "Burstable"),
+    ],
+)
+def test_a_pod_is_guaranteed_if_its_engine_is(chart, find, volume, resources, qos):
+    DindDaemon(chart, "docker-dind", volume=volume, resources=resources, monitoring=Monitoring())
+    pod = find("Deployment")["spec"]["template"]["spec"]
+    found = [container.get("resources", {}) for container in (*pod["initContainers"], *pod["containers"])]
+    assert len(found) == 5
+    assert ("Guaranteed" if all(map(is_guaranteed, found)) else "Burstable") == qos
+    # The containers beside the engine are no more than burstable in a pod that is.
+    assert any(map(is_guaranteed, found[2:])) is (qos == "Guaranteed")
+
+
+def is_guaranteed(resources: dict[str, dict[str, str]]) -> bool:
+    """Return whether a container is, by the rule of Kubernetes: a request that is left out is the limit."""
+    limit = resources.get("limits", {})
+    given = [{**limit, **resources.get(kind, {})} for kind in ("requests", "limits")]
+    request, limit = ({key: value.replace("4000m", "4") for key, value in each.items()} for each in given)
+    return limit.keys() >= {"cpu", "memory"} and request == limit
 
 
 def test_what_was_resolved_can_be_read_back(chart, volume):
@@ -285,6 +345,21 @@ def test_a_pod_template_without_tls_has_no_certificate(chart, volume):
             ]
         ),
         ({"runtime_class_name": "Kata"}, "runtime_class_name must be .* got 'Kata'"),
+        *(
+            (
+                {"user_namespace": True, "runtime_class_name": name},
+                f"user_namespace must be left out with a RuntimeClass whose sandbox .* got runtime_class_name='{name}'",
+            )
+            for name in ("gvisor", "kata-qemu", "runsc", "sysbox-runc")
+        ),
+        (
+            {"seccomp_profile": "profiles/dindcache.json"},
+            "seccomp_profile must be left out without user_namespace=True, .* got 'profiles/dindcache.json'",
+        ),
+        *(
+            ({"user_namespace": True, "seccomp_profile": path}, f"seccomp_profile must be a path in .* got '{path}'")
+            for path in ("", "/profiles/dindcache.json", "../dindcache.json", "profiles/../dindcache.json")
+        ),
         ({"drain_timeout": Duration.millis(1500)}, "drain_timeout must be a whole number of seconds, .* got 1.5 s"),
         ({"reload_timeout": Duration.millis(500)}, "reload_timeout must be a whole number of seconds, .* got 0.5 s"),
         ({"drain_timeout": Duration.days(20000)}, "drain_timeout must be at most 1073741493 s, got 1728000000 s"),
@@ -335,7 +410,7 @@ def test_zero_seconds_are_not_the_default(chart, find, volume):
         "RELOAD_DRAIN_SECONDS": "0",
         "RELOAD_REJECT_AFTER_SECONDS": "0",
         "LIVENESS_PERIOD_SECONDS": "10",
-        "LIVENESS_FAILURES": "3",
+        "LIVENESS_FAILURES": "6",
     }
 
 
@@ -380,6 +455,17 @@ def test_a_volume_with_a_node_leaves_none_to_choose(chart):
         DindDaemon(chart, "docker-dind", volume=OwnVolume(chart, "node1"), node_selector={"disk": "fast"})
 
 
+def test_a_device_in_a_user_namespace_is_rejected(tmp_path):
+    app = App(outdir=str(tmp_path))
+    chart = Chart(app, "test")
+    volume = ClaimedVolume(chart, "docker", storage=Size.gibibytes(1))
+    daemon = DindDaemon(chart, "docker-dind", volume=volume, user_namespace=True)
+    device = {"name": "disk", "devicePath": "/dev/xvda"}
+    ApiObject.of(daemon.deployment).add_json_patch(JsonPatch.add("/spec/template/spec/containers/0/volumeDevices", [device]))
+    with pytest.raises(RuntimeError, match="^volumeDevices of container .docker-dind. must be left out: a user namespace has "):
+        app.synth()
+
+
 @pytest.mark.parametrize(
     ("patched", "field"),
     [("hostPid", "hostPID"), ("shareProcessNamespace", "shareProcessNamespace"), ("hostNetwork", "hostNetwork")],
@@ -390,7 +476,7 @@ def test_a_patch_that_breaks_the_lock_or_the_drain_is_rejected(tmp_path, patched
     daemon = DindDaemon(chart, "docker-dind", volume=ClaimedVolume(chart, "docker", storage=Size.gibibytes(1)))
     app.synth()
     ApiObject.of(daemon.deployment).add_json_patch(JsonPatch.add(f"/spec/template/spec/{patched}", value=True))
-    with pytest.raises(RuntimeError, match=f"{field} must be off: "):
+    with pytest.raises(RuntimeError, match=f"^{field} of Deployment .docker-dind. must be off: "):
         app.synth()
 
 

@@ -2,14 +2,12 @@
 
 import re
 import subprocess
-import textwrap
-from pathlib import Path
 
 import pytest
 import yaml
 from cdk8s import Duration, Size
 
-from dindcache import ClaimedVolume, DindDaemon
+from dindcache import ClaimedVolume, DindDaemon, DindFleet
 from dindcache._scripts import read_script
 from dindcache.gitlab import GitLabCi
 
@@ -21,13 +19,9 @@ def daemon(chart):
     return DindDaemon(chart, "docker-dind", volume=volume, image=image, drain_timeout=Duration.minutes(10))
 
 
-def test_gitlab_accepts_it_and_the_jobs_of_the_documentation(daemon, tmp_path):
+def test_gitlab_accepts_it(daemon, tmp_path):
     ci = GitLabCi(daemon=daemon)
-    documentation = (Path(__file__).parent.parent.parent / "docs" / "guides" / "gitlab.md").read_text()
-    blocks = re.findall(r"^( *)```yaml\n(.*?)^ *```", documentation, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 5
-    texts = [ci.template(), *ci.component().split("\n---\n"), *(textwrap.dedent(block) for _, block in blocks)]
-    for i, text in enumerate(texts):
+    for i, text in enumerate([ci.template(), *ci.component().split("\n---\n")]):
         (tmp_path / f"{i}.yml").write_text(text)
     command = ["check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", *tmp_path.iterdir()]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -39,13 +33,13 @@ def test_the_component_hands_each_input_to_the_build(daemon):
     variables = jobs["$[[ inputs.job ]]"]["variables"]
     given = {value.removeprefix("$[[ inputs.").removesuffix(" ]]") for value in variables.values()}
     assert given == header["spec"]["inputs"].keys() - {"job", "stage"}
-    assert all(f"${{{name}-" in read_script("gitlab/build.sh") for name in variables)
+    assert all(f"{{{name}-" in read_script("gitlab/build.sh") for name in variables)
 
 
 def test_a_job_waits_as_long_as_a_daemon_rejects_clients(daemon):
     def wait(ci: GitLabCi) -> str:
-        value: str = yaml.safe_load(ci.template())[".docker"]["variables"]["DINDCACHE_WAIT"]
-        return value
+        (match,) = re.findall(r"DINDCACHE_WAIT:-(\d+)", ci.template())
+        return str(match)
 
     assert wait(GitLabCi(daemon=daemon)) == str(300 + 60 + 180)
     assert wait(GitLabCi(daemon=daemon, wait=Duration.minutes(1))) == "60"
@@ -67,8 +61,16 @@ def test_bad_input_is_rejected(daemon, props, message):
 
 def test_the_image_is_of_the_daemons_registry_and_release(daemon):
     def image(ci: GitLabCi) -> str:
-        name: str = yaml.safe_load(ci.template())[".docker"]["image"]
+        name: str = yaml.safe_load(ci.template())[".dindcache"]["image"]
         return name
 
     assert image(GitLabCi(daemon=daemon)) == "registry.example/docker:28.5-cli"
     assert image(GitLabCi(daemon=daemon, image="registry.example/ci:1")) == "registry.example/ci:1"
+
+
+@pytest.mark.parametrize("most", [None, 3])
+def test_the_limit_of_a_fleet(chart, daemon, most):
+    volumes = {"a": ClaimedVolume(chart, "a", storage=Size.gibibytes(1))}
+    fleet = DindFleet(chart, "fleet", volumes=volumes, max_builds=most)
+    assert ('export DINDCACHE_MAX_BUILDS="3"\n' in GitLabCi(daemon=fleet).template()) is (most is not None)
+    assert "export DINDCACHE_MAX_BUILDS" not in GitLabCi(daemon=daemon).template()

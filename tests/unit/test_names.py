@@ -12,10 +12,12 @@ from dindcache import (
     DindDaemon,
     LocalStorageClass,
     LocalVolume,
+    Monitoring,
     PruneSchedule,
     SelfIssued,
 )
 from dindcache._names import reserved
+from dindcache.prometheus import GrafanaDashboard, PodMonitor, PrometheusRule
 
 LOCAL: dict[str, Any] = {"hostname": "node1", "path": "/mnt/docker", "storage": Size.gibibytes(50)}
 
@@ -30,8 +32,11 @@ def test_every_object_of_every_construct_is_reserved(tls):
     chart = Chart(app, "test", namespace="ci", disable_resource_name_hashes=True)
     BuildNamespace(chart, "namespace")
     volume = LocalVolume(chart, "docker", **LOCAL)
-    daemon = DindDaemon(chart, "docker-dind", volume=volume, tls=tls)
+    daemon = DindDaemon(chart, "docker-dind", volume=volume, tls=tls, monitoring=Monitoring())
     PruneSchedule(chart, "prune", daemon=daemon, schedule=Cron.daily())
+    PodMonitor(chart, "pod-monitor", daemon=daemon)
+    PrometheusRule(chart, "alerts", daemon=daemon)
+    GrafanaDashboard(chart, "dashboard")
     created = set()
     for manifest in chart.to_json():
         kind, metadata = manifest["kind"], manifest["metadata"]

@@ -4,22 +4,35 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
 from cdk8s import App, Chart, Cron, Duration, Size
 from cdk8s_plus_27 import ContainerProps, ContainerResources, Job, Namespaces, k8s
 from constructs import Construct
+from typing_extensions import Unpack, is_typeddict
 
 import dindcache
 import dindcache.gitlab
-from dindcache import AddressPool, ClaimedVolume, DindDaemon, Engine, LocalStorageClass, NoTls, PodOptions, Prune
+import dindcache.prometheus
+from dindcache import (
+    AddressPool,
+    ClaimedVolume,
+    Client,
+    DindDaemon,
+    Engine,
+    LocalStorageClass,
+    Monitoring,
+    NoTls,
+    PodOptions,
+    Prune,
+)
 from dindcache.gitlab import GitLabRunner
 
 CLASSES = {
     name: found
-    for module in (dindcache, dindcache.gitlab)
+    for module in (dindcache, dindcache.gitlab, dindcache.prometheus)
     for name in module.__all__
     for found in [getattr(module, name)]
     if not issubclass(found, Enum) and not getattr(found, "_is_protocol", False)
@@ -27,7 +40,8 @@ CLASSES = {
 
 
 def daemon(chart: Chart, id: str = "docker") -> DindDaemon:
-    return DindDaemon(chart, id, volume=ClaimedVolume(chart, f"{id}-data", storage=Size.gibibytes(50)), tls=NoTls())
+    volume = ClaimedVolume(chart, f"{id}-data", storage=Size.gibibytes(50))
+    return DindDaemon(chart, id, volume=volume, tls=NoTls(), monitoring=Monitoring())
 
 
 # The required props of each class that has any.
@@ -40,11 +54,22 @@ REQUIRED: dict[str, Callable[[Chart], dict[str, Any]]] = {
     "Client": lambda _: {"daemon": "docker", "host": "tcp://docker:2375", "secret": None},
     "ClientPolicy": lambda _: {"name": "docker", "port": 2376, "namespaces": []},
     "DindDaemon": lambda chart: {"volume": ClaimedVolume(chart, "data", storage=Size.gibibytes(50))},
+    "EgressPolicy": lambda chart: {"daemon": daemon(chart), "to": []},
     "GitLabCi": lambda chart: {"daemon": daemon(chart)},
     "GitLabRunner": lambda chart: {"daemon": daemon(chart), "namespace": "ci"},
     "GivenSecrets": lambda _: {"server": "a", "client": "b"},
+    "ImageDigests": lambda _: {"file": "images.json"},
     "LocalVolume": lambda _: {"hostname": "node1", "path": "/mnt/docker", "storage": Size.gibibytes(1)},
+    "PodMonitor": lambda chart: {"daemon": daemon(chart)},
+    "PrometheusRule": lambda chart: {"daemon": daemon(chart)},
     "PruneSchedule": lambda chart: {"daemon": daemon(chart), "schedule": Cron.weekly()},
+    "DindFleet": lambda chart: {"volumes": {"a": ClaimedVolume(chart, "data", storage=Size.gibibytes(50))}},
+    "FleetClient": lambda _: {
+        "clients": {"a": Client(daemon="a", host="tcp://a:2375", secret=None)},
+        "weights": {"a": 1},
+        "failover_seconds": 60,
+    },
+    "RegistryMirror": lambda chart: {"volume": ClaimedVolume(chart, "images", storage=Size.gibibytes(50))},
     "Ulimit": lambda _: {"soft": 1, "hard": 2},
 }
 # A value of each type that a user could mix up, including our own types.
@@ -79,21 +104,29 @@ VALUES: list[Any] = [
 def props(found: type) -> dict[str, Any]:
     """Return the props of a class and their types."""
     hints = get_type_hints(inspect.getattr_static(found, "__init__"))
-    return {name: hint for name, hint in hints.items() if name not in {"return", "scope"}}
+    # A fleet has those of a daemon too.
+    further = {
+        name: own
+        for hint in hints.values()
+        if get_origin(hint) is Unpack
+        for name, own in get_type_hints(get_args(hint)[0]).items()
+    }
+    hints |= further
+    return {name: hint for name, hint in hints.items() if name not in {"return", "scope"} and get_origin(hint) is not Unpack}
 
 
 def accepts(hint: Any, value: Any) -> bool:
     """Return whether a value has the type of a prop, by the rules of a type checker."""
     kind, arguments = get_origin(hint) or hint, get_args(hint)
-    if NoneType in arguments:
-        return value is None or accepts(arguments[0], value)
+    if kind in {Union, UnionType}:
+        return any(value is None if argument is NoneType else accepts(argument, value) for argument in arguments)
     if kind is Any:
         return True
     if kind is Sequence:
         return isinstance(value, list | tuple) and all(accepts(arguments[0], item) for item in value)
     if kind is Mapping:
         return isinstance(value, dict) and all(accepts(arguments[1], item) for item in value.values())
-    if getattr(kind, "_is_protocol", False):
+    if getattr(kind, "_is_protocol", False) or is_typeddict(kind):
         return False
     return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
 
@@ -113,7 +146,8 @@ def chart() -> Chart:
 def create(name: str, chart: Chart, given: dict[str, Any]) -> Any:
     found = CLASSES[name]
     if issubclass(found, Construct):
-        return found(chart, **{"id": "created", **given})
+        scope = App() if name == "ImageDigests" else chart  # it comes before the charts
+        return found(scope, **{"id": "created", **given})
     return found(**given)
 
 
@@ -145,8 +179,9 @@ def test_a_scope_in_no_chart_is_rejected():
         LocalStorageClass("test", "class")  # type: ignore[arg-type]
 
 
-# A daemon creates its own ClientPolicy.
-CONSTRUCTS = [name for name, found in CLASSES.items() if issubclass(found, Construct) and name != "ClientPolicy"]
+# A daemon creates its own ClientPolicy, and ImageDigests is in no chart (test_images.py).
+OTHERS = {"ClientPolicy", "ImageDigests"}
+CONSTRUCTS = [name for name, found in CLASSES.items() if issubclass(found, Construct) and name not in OTHERS]
 
 
 @pytest.mark.parametrize("name", CONSTRUCTS)
@@ -194,5 +229,6 @@ def test_peers_and_workloads_of_cdk8s_are_accepted(chart):
 def test_every_public_class_documents_its_props():
     for name, found in CLASSES.items():
         documented = re.findall(r":param (\w+):", inspect.getdoc(found) or "")
-        wanted = [prop for prop in props(found) if prop != "id"]
+        hints = get_type_hints(inspect.getattr_static(found, "__init__"))
+        wanted = [name for name in hints if name not in {"return", "scope", "id"}]
         assert documented == wanted, name

@@ -36,7 +36,7 @@ def test_new_clients_are_rejected_halfway_through_a_drain(chart, find):
         "RELOAD_DRAIN_SECONDS": "1061",
         "RELOAD_REJECT_AFTER_SECONDS": "1030",
         "LIVENESS_PERIOD_SECONDS": "10",
-        "LIVENESS_FAILURES": "3",
+        "LIVENESS_FAILURES": "6",
     }
     # The rest of the drain, and a minute in which the engine ends.
     assert daemon.timing.unavailable == 31 + 60
