@@ -52,8 +52,9 @@ cluster-test: .venv/ready ## KUBECONFIG=FILE, and optionally REGISTRY_MIRROR=URL
 	$(if $(NODE_DIRECTORY),NODE_DIRECTORY=$(NODE_DIRECTORY)) pytest tests/cluster --kubeconfig="$(cluster)" \
 		$(side_by_side) $(if $(REGISTRY_MIRROR),--registry-mirror=$(REGISTRY_MIRROR)) $(if $(VM),--vm=$(VM)) $(ARGS)
 
-soak: ## like cluster-test, but kill each process 100 times instead of 3: hours
-	KILLS=100 $(MAKE) cluster-test ARGS='-k kill_at_any_moment $(ARGS)'
+soak: .venv/ready ## KUBECONFIG=FILE, half an hour; REGISTRY_MIRROR=URL, ARGS='--kills=100' for more kills of each process
+	@test -n "$(cluster)" || { echo 'needs KUBECONFIG=FILE on the command line of make' >&2; exit 2; }
+	python -m benchmarks.soak "$(cluster)" $(REGISTRY_MIRROR) $(ARGS)
 
 bench: .venv/ready ## benchmarks; with KUBECONFIG=FILE, also those that need a cluster: two hours
 	python -m benchmarks.synth

@@ -1,8 +1,6 @@
 """A daemon recovers from crashes, full disks and hungry builds without help."""
 
-import os
 import random
-import time
 
 import pytest
 from cdk8s import Duration, Size
@@ -10,12 +8,11 @@ from cdk8s_plus_27 import ContainerResources, MemoryResources
 
 from dindcache import AddressPool, DindDaemon, Engine, Ulimit
 from tests.framework.client import Client
-from tests.framework.cluster import Cluster
+from tests.framework.kills import KILLS_PER_POD, PROCESSES, lost_layers, renew, serves
 from tests.framework.site import APP, Site
 
 NAMESPACE = "dindcache-crash"
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
-KILLS = int(os.environ.get("KILLS", "3"))  # make soak sets 100
 
 
 @pytest.fixture(scope="module")
@@ -47,41 +44,17 @@ def client(site: Site, daemon: DindDaemon) -> Client:
     return site.client(daemon)
 
 
-def renew(cluster: Cluster, client: Client) -> None:
-    """Replace the pod: the kubelet delays each further restart of a pod."""
-    cluster.delete_pod(NAMESPACE, APP, drain=False)
-    cluster.rollout(NAMESPACE, APP)
-    client.wait_for_daemon()
-
-
 @pytest.fixture
-def fresh(cluster: Cluster, client: Client) -> None:
-    renew(cluster, client)
+def fresh(client: Client, daemon: DindDaemon) -> None:
+    renew(client, APP)
 
 
-def serves(cluster: Cluster, client: Client, seconds: float = 300) -> None:
-    # A build: the engine answers some questions while its containerd is away.
-    build = "echo FROM busybox:latest | docker build -q -"
-    cluster.wait(lambda: client.run(build).returncode == 0, "the daemon serves again", seconds)
-
-
-@pytest.mark.parametrize("process", ["dockerd", "containerd", "tini"])
-def test_a_kill_at_any_moment_loses_no_finished_layer(cluster, client, daemon, process):
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_kill_at_any_moment_loses_no_finished_layer(client, fresh, process):
     moment = random.Random(process)  # noqa: S311 - the same moments in each run
-    client.sh(
-        """mkdir -p /tmp/killed; cd /tmp/killed; printf 'FROM busybox:latest\nCOPY source .\n\
-RUN sleep 2; cat source >first\nRUN sleep 2; date >second\n' >Dockerfile"""
-    )
-    for kill in range(KILLS):
-        if kill % 3 == 0:  # the kubelet doubles its delay with each restart of a pod
-            renew(cluster, client)
-        client.sh("date >/tmp/killed/source; cat /proc/uptime >>/tmp/killed/source")
-        build = client.start("docker build --progress=plain -t killed /tmp/killed")
-        time.sleep(moment.uniform(0, 6))  # a build takes about 5 s, its export included
-        cluster.signal(NAMESPACE, APP, process, "KILL")
-        finished = client.steps(build.communicate(timeout=600)[0], "DONE")
-        serves(cluster, client)
-        assert client.cached_steps("/tmp/killed", "killed") >= finished
+    for _ in range(KILLS_PER_POD):
+        # A build takes about 5 s, and its export one more.
+        assert not lost_layers(client, APP, process, moment.uniform(0, 6))
 
 
 @pytest.mark.parametrize("connected", [True, False])
@@ -92,7 +65,7 @@ def test_a_hung_engine_is_replaced(cluster, client, fresh, processors, connected
     cluster.signal(NAMESPACE, APP, "dockerd", "STOP")
     # Six probes of at most 15 s, the 15 s that the pod has to end, and the start.
     cluster.wait(lambda: cluster.restarts(NAMESPACE, APP) == before + 1, "the container is restarted")
-    serves(cluster, client)
+    serves(client)
     assert cluster.pods(NAMESPACE, APP)[0]["metadata"]["uid"] == pod["metadata"]["uid"]
     if follower:
         follower.kill()
