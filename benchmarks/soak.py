@@ -1,8 +1,8 @@
 """Kill the processes of daemons at any moment of a build, and count the finished layers that are lost.
 
-``python -m benchmarks.soak KUBECONFIG [REGISTRY_MIRROR] [--node NAME] [--user-namespaces] [--kills N]``: start a daemon for each
-image store, and kill each of its three processes N times. The stores run in parallel. After each kill, the benchmark adds it to
-``results/soak.json``, so that a run that ends early counts too. Prints the sums of all runs.
+``python -m benchmarks.soak KUBECONFIG [REGISTRY_MIRROR] [--node NAME] [--user-namespaces] [--kills N]``: start a daemon for
+each image store, and kill each of its three processes N times. The stores run in parallel. After each kill, the benchmark adds
+it to ``results/soak.json``, so that a run that ends early counts too. Prints the sums of all runs.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Compare builds in a user namespace with those of a privileged daemon.
 
 ``python -m benchmarks.user_namespace KUBECONFIG [REGISTRY_MIRROR] --node NAME [--rounds N]``: both daemons run on this node,
-which needs what ``docs/guides/user-namespaces.md`` says. They build the same sources alternately; the client is on another node.
-Prints a table of medians in seconds with their ratio, and writes the runs as JSON.
+which needs what ``docs/guides/user-namespaces.md`` says. They build the same sources alternately; the client is on another
+node. Prints a table of medians in seconds with their ratio, and writes the runs as JSON.
 """
 
 import json

@@ -65,7 +65,7 @@ def cluster(request: pytest.FixtureRequest, run_directory: Path) -> Iterator[Clu
         kubeconfig,
         request.config.getoption("--registry-mirror"),
         daemon_node=request.config.getoption("--daemon-node"),
-        user_namespaces=request.config.getoption("--user-namespaces"),
+        user_namespaces=bool(request.config.getoption("--user-namespaces")),
     )
     with _locked(run_directory / "workers") as workers:
         others = int(workers.read_text() or 0)
